@@ -1,0 +1,337 @@
+//! Time: every deadline in the family comes from a [`Clock`], so tests move it by hand.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// A point in time: microseconds since the Unix epoch.
+///
+/// Timestamps of one [`Clock`] never run backwards. Arithmetic saturates: adding
+/// [`Duration::MAX`] gives [`Timestamp::MAX`], which no clock reaches.
+///
+/// ```
+/// use cache_core::Timestamp;
+/// use std::time::Duration;
+///
+/// let t = Timestamp::from_micros(5_000_000);
+/// assert_eq!(t + Duration::from_secs(1), Timestamp::from_micros(6_000_000));
+/// assert_eq!(t + Duration::MAX, Timestamp::MAX);
+/// assert_eq!(t.until(t + Duration::from_millis(3)), Duration::from_millis(3));
+/// assert_eq!((t + Duration::from_secs(9)).until(t), Duration::ZERO);
+/// ```
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The far end of time: the deadline of what never expires.
+    pub const MAX: Self = Self(u64::MAX);
+    /// The Unix epoch.
+    pub const ZERO: Self = Self(0);
+
+    /// The timestamp `micros` microseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// How long from `self` to `later`; zero if `later` is not later.
+    #[must_use]
+    pub const fn until(self, later: Self) -> Duration {
+        if later.0 == u64::MAX {
+            return Duration::MAX;
+        }
+        Duration::from_micros(later.0.saturating_sub(self.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(micros(duration)))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(duration)))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How far the cheap clock may lag before [`Clock::is_before`] stops trusting it. The kernel
+/// renews it every 1 to 10 ms; the rest is for a virtual machine whose timer core was held up.
+const COARSE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Where time comes from: the system, or a [`ManualClock`] moved by a test.
+///
+/// The system clock is the wall clock as it stood when the process first asked, plus the
+/// monotonic time since: it does not jump when the wall clock is set. Cloning is cheap and a
+/// clone tells the same time.
+///
+/// ```
+/// use cache_core::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let manual = ManualClock::new();
+/// let clock = Clock::from(&manual);
+/// let before = clock.now();
+/// manual.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now(), before + Duration::from_secs(60));
+/// ```
+#[derive(Clone, Default)]
+pub struct Clock(Option<ManualClock>);
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub const fn system() -> Self {
+        Self(None)
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            None => Anchor::get().now(),
+            Some(manual) => manual.now(),
+        }
+    }
+
+    /// The time now, cheaply: a quarter of the cost of [`now`](Self::now) on Linux and up to
+    /// some 10 ms behind it. For bookkeeping that does not need to be exact.
+    #[must_use]
+    pub fn coarse_now(&self) -> Timestamp {
+        match &self.0 {
+            None => Anchor::get().coarse_now(),
+            Some(manual) => manual.now(),
+        }
+    }
+
+    /// Whether `deadline` still lies ahead: `now() < deadline`, exactly. Deadlines more than a
+    /// second away are decided on the cheap clock, so this is what a cache hit asks.
+    #[must_use]
+    #[inline]
+    pub fn is_before(&self, deadline: Timestamp) -> bool {
+        match &self.0 {
+            None if Anchor::get().coarse_now() + COARSE_MARGIN < deadline => true,
+            _ => self.now() < deadline,
+        }
+    }
+
+    /// Sleeps until `deadline`; returns at once if it has passed, never for [`Timestamp::MAX`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
+    pub async fn sleep_until(&self, deadline: Timestamp) {
+        if deadline == Timestamp::MAX {
+            return std::future::pending().await;
+        }
+        match &self.0 {
+            Some(manual) => manual.sleep_until(deadline).await,
+            // Timers fire by the runtime's clock, which may round down: look again.
+            None => loop {
+                let left = self.now().until(deadline);
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left).await;
+            },
+        }
+    }
+
+    /// Sleeps for `duration`, [`Duration::MAX`] being for ever.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
+    pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.now() + duration).await;
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => f.write_str("Clock::system"),
+            Some(manual) => write!(f, "Clock::manual({:?})", manual.now()),
+        }
+    }
+}
+
+impl From<ManualClock> for Clock {
+    fn from(manual: ManualClock) -> Self {
+        Self(Some(manual))
+    }
+}
+
+impl From<&ManualClock> for Clock {
+    fn from(manual: &ManualClock) -> Self {
+        Self(Some(manual.clone()))
+    }
+}
+
+impl From<&Clock> for Clock {
+    fn from(clock: &Clock) -> Self {
+        clock.clone()
+    }
+}
+
+/// A clock that stands still until a test moves it. Clones are one clock.
+///
+/// It starts at the system's time. [`advance`](Self::advance) wakes what sleeps on it; the woken
+/// tasks run when the runtime next polls them, so a test that waits for their effect awaits that
+/// effect, not a pause.
+///
+/// ```
+/// use cache_core::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let manual = ManualClock::new();
+/// let clock = Clock::from(&manual);
+/// let sleeper = tokio::spawn(async move { clock.sleep(Duration::from_secs(3600)).await });
+/// tokio::task::yield_now().await; // let it fall asleep
+/// manual.advance(Duration::from_secs(3600));
+/// sleeper.await.unwrap();
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<watch::Sender<Timestamp>>);
+
+impl ManualClock {
+    /// A clock that stands at the system's present time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at(Clock::system().now())
+    }
+
+    /// A clock that stands at `start`.
+    #[must_use]
+    pub fn at(start: Timestamp) -> Self {
+        Self(Arc::new(watch::Sender::new(start)))
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        *self.0.borrow()
+    }
+
+    /// Moves it on by `duration` and wakes whoever slept until then.
+    pub fn advance(&self, duration: Duration) {
+        self.0.send_modify(|now| *now = *now + duration);
+    }
+
+    /// This clock, as the [`Clock`] that builders take.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Clock::from(self)
+    }
+
+    /// How many sleepers wait for it now: a test that wants to move time past a timer waits
+    /// until the timer is there.
+    #[must_use]
+    pub fn sleepers(&self) -> usize {
+        self.0.receiver_count()
+    }
+
+    async fn sleep_until(&self, deadline: Timestamp) {
+        let mut moved = self.0.subscribe();
+        // Cannot fail: `self` keeps the sender alive.
+        let _ = moved.wait_for(|now| *now >= deadline).await;
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The wall clock and the monotonic clocks, read together once.
+struct Anchor {
+    unix_micros: u64,
+    monotonic: Instant,
+    #[cfg(target_os = "linux")]
+    coarse_micros: u64,
+}
+
+impl Anchor {
+    #[inline]
+    fn get() -> &'static Self {
+        static ANCHOR: OnceLock<Anchor> = OnceLock::new();
+        ANCHOR.get_or_init(|| Self {
+            unix_micros: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
+            monotonic: Instant::now(),
+            #[cfg(target_os = "linux")]
+            coarse_micros: coarse_micros(),
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.unix_micros + micros(self.monotonic.elapsed()))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn coarse_now(&self) -> Timestamp {
+        Timestamp(self.unix_micros + coarse_micros().saturating_sub(self.coarse_micros))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn coarse_now(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn coarse_micros() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (time.tv_sec as u64) * 1_000_000 + (time.tv_nsec as u64) / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coarse_time_is_near_the_exact_one() {
+        let clock = Clock::system();
+        for _ in 0..1_000 {
+            let (coarse, exact) = (clock.coarse_now(), clock.now());
+            assert!(coarse <= exact + COARSE_MARGIN, "{coarse:?} runs ahead of {exact:?}");
+            assert!(exact <= coarse + COARSE_MARGIN, "{coarse:?} lags behind {exact:?}");
+        }
+    }
+
+    #[test]
+    fn is_before_is_exact_near_and_far() {
+        for clock in [Clock::system(), ManualClock::new().clock()] {
+            let now = clock.now();
+            assert!(clock.is_before(Timestamp::MAX));
+            assert!(clock.is_before(now + Duration::from_secs(3600)));
+            assert!(!clock.is_before(now));
+            assert!(!clock.is_before(Timestamp::ZERO));
+        }
+    }
+}

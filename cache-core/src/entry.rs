@@ -1,0 +1,384 @@
+//! What a cache holds under a key: encoded bytes or "absent", until when, and the first decode.
+
+use std::any::{Any, type_name};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{CacheError, Clock, ErrorKind, Policy, Timestamp};
+
+/// A cached value, or the knowledge that there is none. Cheap to clone.
+///
+/// It holds the encoded bytes (JSON) and remembers the first type it was decoded as, so a warm
+/// [`decode_arc`](Self::decode_arc) is a downcast and a reference count. A value always goes
+/// through the codec once, so memory and a remote store give back the same thing.
+///
+/// An entry is made as a *draft*: its lifetimes are known but not yet when they begin. The
+/// [`ReadThrough`](crate::ReadThrough) engine dates it with its clock when it is written, and a
+/// store [settles](Self::settle) it.
+///
+/// ```
+/// use cache_core::{Entry, Policy, Timestamp};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), cache_core::CacheError> {
+/// let policy = Policy::ttl(Duration::from_secs(60)).stale_for(Duration::from_secs(30));
+/// let now = Timestamp::from_micros(1_000_000);
+/// let entry = Entry::encode("acme", &policy)?.settle(now, Duration::MAX);
+/// assert_eq!(entry.decode::<String>()?, "acme");
+/// assert!(entry.is_fresh(now + Duration::from_secs(59)));
+/// assert!(!entry.is_fresh(now + Duration::from_secs(60)));
+/// assert!(entry.is_servable(now + Duration::from_secs(89)));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Entry {
+    body: Arc<Body>,
+    /// What a store has still to settle.
+    draft: Option<Box<Draft>>,
+}
+
+/// What clones of an entry share. What every hit looks at comes first, so that it lies on as few
+/// cache lines as may be.
+#[repr(C)]
+pub(crate) struct Body {
+    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+    pub(crate) fresh_until: Timestamp,
+    is_absent: bool,
+    pub(crate) servable_until: Timestamp,
+    /// `None`: absent.
+    payload: Option<Arc<[u8]>>,
+    /// When a store that has an idle time last read it, in microseconds.
+    pub(crate) read_at: AtomicU64,
+}
+
+impl Body {
+    fn new(payload: Option<Arc<[u8]>>, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
+        Self {
+            fresh_until,
+            servable_until,
+            decoded: OnceLock::new(),
+            is_absent: payload.is_none(),
+            payload,
+            read_at: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn value_bytes(&self) -> usize {
+        self.payload.as_ref().map_or(0, |payload| payload.len())
+    }
+
+    /// The same value with other deadlines.
+    fn copy(&self, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
+        let decoded = self.decoded.clone();
+        Self { decoded, ..Self::new(self.payload.clone(), fresh_until, servable_until) }
+    }
+}
+
+/// Lifetimes before a store has taken the entry.
+#[derive(Clone)]
+struct Draft {
+    /// `None`: the store's default.
+    ttl: Option<Duration>,
+    /// The longest the TTL may be.
+    cap: Duration,
+    stale_for: Duration,
+    local_ttl: Duration,
+    /// What jitter leaves of the TTL, from 0 to 1.
+    scale: f64,
+    /// When the lifetimes begin: when it was encoded, until an engine dates it anew.
+    from: Timestamp,
+    dated: bool,
+}
+
+impl Draft {
+    /// When freshness and servability end.
+    fn deadlines(&self) -> (Timestamp, Timestamp) {
+        let ttl = self.ttl.unwrap_or(Duration::MAX).min(self.cap);
+        let scaled =
+            if self.scale >= 1.0 || ttl == Duration::MAX { ttl } else { ttl.mul_f64(self.scale) };
+        let fresh_until = self.from + scaled;
+        (fresh_until, fresh_until + self.stale_for)
+    }
+}
+
+impl Entry {
+    /// Encodes `value`, to live as `policy` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Serialization`](ErrorKind::Serialization) if the value does not encode.
+    pub fn encode<T: Serialize + ?Sized>(value: &T, policy: &Policy) -> Result<Self, CacheError> {
+        let bytes = serde_json::to_vec(value).map_err(|error| {
+            let message = format!("a value of type {} does not encode", type_name::<T>());
+            CacheError::new(ErrorKind::Serialization, message).with_source(error)
+        })?;
+        Ok(Self::draft(Some(bytes.into()), policy, policy.ttl, Duration::MAX, policy.stale_for))
+    }
+
+    /// The knowledge that a key has no value, to be kept as `policy`'s `negative_ttl` says. It is
+    /// never served stale.
+    #[must_use]
+    pub fn absent(policy: &Policy) -> Self {
+        let (ttl, cap) = policy.negative_terms();
+        Self::draft(None, policy, ttl, cap, Duration::ZERO)
+    }
+
+    /// An entry as a store that keeps bytes reads it back; `None` is an absent value.
+    #[must_use]
+    pub fn restore(
+        payload: Option<impl Into<Box<[u8]>>>,
+        fresh_until: Timestamp,
+        servable_until: Timestamp,
+    ) -> Self {
+        let payload = payload.map(|payload| Arc::from(payload.into()));
+        let body = Body::new(payload, fresh_until, servable_until.max(fresh_until));
+        Self { body: Arc::new(body), draft: None }
+    }
+
+    fn draft(
+        payload: Option<Arc<[u8]>>,
+        policy: &Policy,
+        ttl: Option<Duration>,
+        cap: Duration,
+        stale_for: Duration,
+    ) -> Self {
+        let draft = Draft {
+            ttl,
+            cap,
+            stale_for,
+            local_ttl: policy.local_ttl.unwrap_or(Duration::MAX),
+            scale: if policy.jitter > 0.0 { 1.0 - policy.jitter * fastrand::f64() } else { 1.0 },
+            from: Clock::system().now(),
+            dated: false,
+        };
+        let (fresh_until, servable_until) = draft.deadlines();
+        let body = Body::new(payload, fresh_until, servable_until);
+        Self { body: Arc::new(body), draft: Some(Box::new(draft)) }
+    }
+
+    /// Lets a draft's lifetimes begin at `now`, with `default_ttl` where its policy set none.
+    /// Anything but an undated draft is left alone.
+    #[must_use]
+    pub fn date(mut self, now: Timestamp, default_ttl: Duration) -> Self {
+        if let Some(draft) = &mut self.draft
+            && !draft.dated
+        {
+            draft.ttl.get_or_insert(default_ttl);
+            draft.from = now;
+            draft.dated = true;
+            let (fresh_until, servable_until) = draft.deadlines();
+            self.set_deadlines(fresh_until, servable_until);
+        }
+        self
+    }
+
+    /// Turns a draft into what a shared store keeps, its lifetimes beginning at `now` unless it is
+    /// dated already. An entry that is settled is left alone.
+    #[must_use]
+    pub fn settle(self, now: Timestamp, default_ttl: Duration) -> Self {
+        Self { draft: None, ..self.date(now, default_ttl) }
+    }
+
+    /// [`settle`](Self::settle) for a store in the process: freshness also ends with the policy's
+    /// `local_ttl`, and the stale window follows it.
+    #[must_use]
+    pub fn settle_local(self, now: Timestamp, default_ttl: Duration) -> Self {
+        let mut entry = self.date(now, default_ttl);
+        if let Some(draft) = entry.draft.take() {
+            let bound = draft.from + draft.local_ttl;
+            if bound < entry.fresh_until() {
+                entry.set_deadlines(bound, entry.servable_until().min(bound + draft.stale_for));
+            }
+        }
+        entry
+    }
+
+    fn set_deadlines(&mut self, fresh_until: Timestamp, servable_until: Timestamp) {
+        match Arc::get_mut(&mut self.body) {
+            Some(body) => {
+                body.fresh_until = fresh_until;
+                body.servable_until = servable_until;
+            }
+            None => self.body = Arc::new(self.body.copy(fresh_until, servable_until)),
+        }
+    }
+
+    /// What a store in memory keeps of a settled entry.
+    #[inline]
+    pub(crate) fn from_body(body: Arc<Body>) -> Self {
+        Self { body, draft: None }
+    }
+
+    #[inline]
+    pub(crate) fn into_body(self) -> Arc<Body> {
+        self.body
+    }
+
+    /// Decodes the bytes as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`Serialization`](ErrorKind::Serialization), naming the type, if the bytes are no `T` or
+    /// the entry is [absent](Self::is_absent). The entry is not harmed.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CacheError> {
+        let Some(payload) = &self.body.payload else {
+            let message =
+                format!("no value to decode as {}: the entry is absent", type_name::<T>());
+            return Err(CacheError::new(ErrorKind::Serialization, message));
+        };
+        serde_json::from_slice(payload).map_err(|error| {
+            let message = format!("the cached bytes do not decode as {}", type_name::<T>());
+            CacheError::new(ErrorKind::Serialization, message).with_source(error)
+        })
+    }
+
+    /// The value as a shared `T`. The first type asked for is decoded once and remembered; any
+    /// other is decoded each time.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    #[inline]
+    pub fn decode_arc<T>(&self) -> Result<Arc<T>, CacheError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        match self.remembered() {
+            Some(value) => Ok(value),
+            None => self.decode_and_remember(),
+        }
+    }
+
+    /// The value, if it has been decoded as a `T` before.
+    #[inline]
+    fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let decoded = self.body.decoded.get()?;
+        // Asked before the clone, so that another type costs no reference count.
+        if !(**decoded).is::<T>() {
+            return None;
+        }
+        Arc::clone(decoded).downcast().ok()
+    }
+
+    #[cold]
+    fn decode_and_remember<T>(&self) -> Result<Arc<T>, CacheError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        let value = Arc::new(self.decode::<T>()?);
+        // Whoever came first wins, so that all share one value.
+        let _ = self.body.decoded.set(Arc::clone(&value) as Arc<dyn Any + Send + Sync>);
+        Ok(self.remembered().unwrap_or(value))
+    }
+
+    /// Whether it says that the key has no value.
+    #[must_use]
+    #[inline]
+    pub fn is_absent(&self) -> bool {
+        self.body.is_absent
+    }
+
+    /// The encoded value; `None` if [absent](Self::is_absent).
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.body.payload.as_deref()
+    }
+
+    /// When its freshness ends.
+    #[must_use]
+    #[inline]
+    pub fn fresh_until(&self) -> Timestamp {
+        self.body.fresh_until
+    }
+
+    /// When it may no longer be served even stale.
+    #[must_use]
+    #[inline]
+    pub fn servable_until(&self) -> Timestamp {
+        self.body.servable_until
+    }
+
+    /// Whether it is fresh at `now`.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.fresh_until()
+    }
+
+    /// Whether it may be served at `now`, be it stale.
+    #[must_use]
+    pub fn is_servable(&self, now: Timestamp) -> bool {
+        now < self.servable_until()
+    }
+
+    /// The same value with freshness and servability cut to end by `deadline`.
+    #[must_use]
+    pub fn until(mut self, deadline: Timestamp) -> Self {
+        self.draft = None;
+        if deadline < self.servable_until() {
+            self.set_deadlines(self.fresh_until().min(deadline), deadline);
+        }
+        self
+    }
+}
+
+impl fmt::Debug for Entry {
+    /// Sizes and times; never the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("bytes", &self.bytes().map(<[u8]>::len))
+            .field("fresh_until", &self.fresh_until())
+            .field("servable_until", &self.servable_until())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_stay_small() {
+        assert!(size_of::<Entry>() <= 16, "{} bytes", size_of::<Entry>());
+    }
+
+    #[test]
+    fn a_decode_is_shared_and_another_type_is_not() {
+        let entry = Entry::encode(&7_u32, &Policy::default()).unwrap();
+        let first = entry.decode_arc::<u32>().unwrap();
+        assert!(Arc::ptr_eq(&first, &entry.clone().decode_arc::<u32>().unwrap()));
+        assert_eq!(*entry.decode_arc::<u64>().unwrap(), 7);
+        assert_eq!(entry.decode_arc::<String>().unwrap_err().kind(), ErrorKind::Serialization);
+        assert!(Arc::ptr_eq(&first, &entry.decode_arc::<u32>().unwrap()));
+    }
+
+    #[test]
+    fn a_draft_is_dated_once() {
+        let (start, later) = (Timestamp::from_micros(10), Timestamp::from_micros(99));
+        let entry = Entry::encode(&1, &Policy::from(None)).unwrap();
+        let entry = entry.date(start, Duration::from_micros(5)).settle(later, Duration::MAX);
+        assert_eq!(entry.fresh_until(), Timestamp::from_micros(15));
+    }
+
+    #[test]
+    fn lifetimes_saturate() {
+        let policy = Policy::ttl(Duration::MAX).stale_for(Duration::MAX).jitter(0.5);
+        let entry =
+            Entry::encode(&1, &policy).unwrap().settle_local(Timestamp::ZERO, Duration::ZERO);
+        assert_eq!(entry.servable_until(), Timestamp::MAX);
+    }
+
+    #[test]
+    fn local_ttl_bounds_only_local_stores() {
+        let policy = Policy::ttl(Duration::from_micros(100)).local_ttl(Duration::from_micros(10));
+        let entry = Entry::encode(&1, &policy).unwrap().date(Timestamp::ZERO, Duration::MAX);
+        let far = entry.clone().settle(Timestamp::ZERO, Duration::MAX);
+        let near = entry.settle_local(Timestamp::ZERO, Duration::MAX);
+        assert_eq!(far.fresh_until(), Timestamp::from_micros(100));
+        assert_eq!(near.fresh_until(), Timestamp::from_micros(10));
+    }
+}

@@ -1,0 +1,363 @@
+//! What users call: typed reads, writes, loads and removals over any cache service.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{CacheError, CacheService, Entry, Loader, ManyLoader, Policy, Selector};
+
+/// The typed face of every [`CacheService`], `dyn` ones included.
+///
+/// Wherever a policy is asked for, a [`Duration`](std::time::Duration) (the TTL), `None` (the
+/// service's default TTL) or a [`Policy`] will do.
+///
+/// # Errors
+///
+/// Every method returns [`InvalidKey`](crate::ErrorKind::InvalidKey) for a key that is empty or
+/// longer than 1,024 bytes, and what the backend reports
+/// ([`Unavailable`](crate::ErrorKind::Unavailable), [`Timeout`](crate::ErrorKind::Timeout),
+/// [`Backend`](crate::ErrorKind::Backend)). Cached bytes that are no `T` are
+/// [`Serialization`](crate::ErrorKind::Serialization), naming key and type; the entry is kept.
+///
+/// # Cancel safety
+///
+/// Every future may be dropped at any await point: the operation has then happened or not. A
+/// dropped load goes on for the other callers and for the cache.
+///
+/// # Examples
+///
+/// ```
+/// use cache_core::{CacheService, CacheServiceExt, Policy};
+/// use std::{sync::Arc, time::Duration};
+///
+/// async fn plan_of(cache: &Arc<dyn CacheService>, org: &str) -> Result<Arc<String>, cache_core::CacheError> {
+///     let policy = Policy::ttl(Duration::from_secs(300)).stale_for(Duration::from_secs(60));
+///     let slug = org.to_owned();
+///     cache.get_or_load(&format!("plan:{org}"), policy, || async move {
+///         Ok::<_, std::io::Error>(format!("plan of {slug}")) // ask the database
+///     }).await
+/// }
+/// ```
+pub trait CacheServiceExt: CacheService {
+    /// The value under `key`, if a fresh one is there. Decoded anew each time: prefer
+    /// [`get_arc`](Self::get_arc) where sharing will do.
+    fn get<T>(&self, key: &str) -> impl Future<Output = Result<Option<T>, CacheError>> + Send
+    where
+        T: DeserializeOwned + Send;
+
+    /// The value under `key`, shared. A value this process holds and has decoded before costs a
+    /// lookup, a downcast and a reference count.
+    fn get_arc<T>(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<Arc<T>>, CacheError>> + Send
+    where
+        T: DeserializeOwned + Send + Sync + 'static;
+
+    /// The values under `keys`, one slot per key, in order.
+    fn get_many<T>(
+        &self,
+        keys: &[&str],
+    ) -> impl Future<Output = Result<Vec<Option<T>>, CacheError>> + Send
+    where
+        T: DeserializeOwned + Send;
+
+    /// Writes `value` under `key`. Loads of the key that are under way will not overwrite it.
+    ///
+    /// # Errors
+    ///
+    /// Also [`Serialization`](crate::ErrorKind::Serialization) if the value does not encode and
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where the backend has a limit.
+    fn set<T>(
+        &self,
+        key: &str,
+        value: &T,
+        policy: impl Into<Policy>,
+    ) -> impl Future<Output = Result<(), CacheError>> + Send
+    where
+        T: Serialize + Sync + ?Sized;
+
+    /// Writes many values. Not atomic. Of a key that is named twice the last value stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set); a value that does not encode is found before anything is written.
+    fn set_many<T>(
+        &self,
+        items: &[(&str, T)],
+        policy: impl Into<Policy>,
+    ) -> impl Future<Output = Result<(), CacheError>> + Send
+    where
+        T: Serialize + Sync;
+
+    /// The value under `key`, or what `load` returns, which is then cached. Concurrent callers
+    /// share one load. A key cached as absent is loaded.
+    ///
+    /// # Errors
+    ///
+    /// Also [`Load`](crate::ErrorKind::Load) with what `load` returned
+    /// (see [`CacheError::loader_error`]) and [`Timeout`](crate::ErrorKind::Timeout) when it took
+    /// longer than the policy's `load_timeout`.
+    fn get_or_load<T, E, F, Fut>(
+        &self,
+        key: &str,
+        policy: impl Into<Policy>,
+        load: F,
+    ) -> impl Future<Output = Result<Arc<T>, CacheError>> + Send
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static;
+
+    /// As [`get_or_load`](Self::get_or_load) where there may be no value: `None` is cached too.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_load`](Self::get_or_load).
+    fn get_or_load_opt<T, E, F, Fut>(
+        &self,
+        key: &str,
+        policy: impl Into<Policy>,
+        load: F,
+    ) -> impl Future<Output = Result<Option<Arc<T>>, CacheError>> + Send
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<T>, E>> + Send + 'static;
+
+    /// The values under `keys`, one slot per key, in order. `load` is called once with the keys
+    /// that are missing, each once; a key it leaves out is cached as absent.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_load`](Self::get_or_load); one failure fails the call.
+    fn get_or_load_many<T, E, F, Fut>(
+        &self,
+        keys: &[&str],
+        policy: impl Into<Policy>,
+        load: F,
+    ) -> impl Future<Output = Result<Vec<Option<Arc<T>>>, CacheError>> + Send
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce(Vec<String>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<HashMap<String, T>, E>> + Send + 'static;
+
+    /// Removes `key`. A load of it that is under way will not bring the old value back.
+    fn invalidate(&self, key: &str) -> impl Future<Output = Result<(), CacheError>> + Send;
+
+    /// Removes `keys`.
+    fn invalidate_many(&self, keys: &[&str])
+    -> impl Future<Output = Result<(), CacheError>> + Send;
+
+    /// Removes every key that begins with `prefix`; the empty prefix is every key. Its cost grows
+    /// with the number of entries.
+    fn invalidate_prefix(
+        &self,
+        prefix: &str,
+    ) -> impl Future<Output = Result<(), CacheError>> + Send;
+
+    /// Removes everything.
+    fn clear(&self) -> impl Future<Output = Result<(), CacheError>> + Send;
+
+    /// Whether `key` has a fresh value. A key cached as absent has none.
+    fn contains(&self, key: &str) -> impl Future<Output = Result<bool, CacheError>> + Send;
+}
+
+impl<S: CacheService + ?Sized> CacheServiceExt for S {
+    async fn get<T>(&self, key: &str) -> Result<Option<T>, CacheError>
+    where
+        T: DeserializeOwned + Send,
+    {
+        let entry = match self.peek(key) {
+            Some(entry) => entry,
+            None => match fresh(self, self.fetch(key).await?) {
+                Some(entry) => entry,
+                None => return Ok(None),
+            },
+        };
+        value(key, &entry, Entry::decode)
+    }
+
+    async fn get_arc<T>(&self, key: &str) -> Result<Option<Arc<T>>, CacheError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        let entry = match self.peek(key) {
+            Some(entry) => entry,
+            None => match fresh(self, self.fetch(key).await?) {
+                Some(entry) => entry,
+                None => return Ok(None),
+            },
+        };
+        value(key, &entry, Entry::decode_arc)
+    }
+
+    async fn get_many<T>(&self, keys: &[&str]) -> Result<Vec<Option<T>>, CacheError>
+    where
+        T: DeserializeOwned + Send,
+    {
+        let entries = self.fetch_many(&owned(keys)).await?;
+        let now = self.clock().now();
+        let slot = |(key, entry): (&&str, Option<Entry>)| match entry {
+            Some(entry) if entry.is_fresh(now) => value(key, &entry, Entry::decode),
+            _ => Ok(None),
+        };
+        keys.iter().zip(entries).map(slot).collect()
+    }
+
+    fn set<T>(
+        &self,
+        key: &str,
+        value: &T,
+        policy: impl Into<Policy>,
+    ) -> impl Future<Output = Result<(), CacheError>> + Send
+    where
+        T: Serialize + Sync + ?Sized,
+    {
+        let policy = policy.into();
+        async move {
+            let entry = Entry::encode(value, &policy).map_err(|error| error.with_key(key))?;
+            self.store(key, entry).await
+        }
+    }
+
+    fn set_many<T>(
+        &self,
+        items: &[(&str, T)],
+        policy: impl Into<Policy>,
+    ) -> impl Future<Output = Result<(), CacheError>> + Send
+    where
+        T: Serialize + Sync,
+    {
+        let policy = policy.into();
+        async move {
+            let encode = |(key, value): &(&str, T)| {
+                let entry = Entry::encode(value, &policy);
+                entry.map_err(|error| error.with_key(key)).map(|entry| ((*key).to_owned(), entry))
+            };
+            let entries = items.iter().map(encode).collect::<Result<_, _>>()?;
+            self.store_many(entries).await
+        }
+    }
+
+    fn get_or_load<T, E, F, Fut>(
+        &self,
+        key: &str,
+        policy: impl Into<Policy>,
+        load: F,
+    ) -> impl Future<Output = Result<Arc<T>, CacheError>> + Send
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let policy = policy.into();
+        async move {
+            let entry = match self.peek_for(key, &policy) {
+                Some(entry) if !entry.is_absent() => entry,
+                _ => self.load(key, &policy, Loader::value(load, &policy)).await?,
+            };
+            entry.decode_arc().map_err(|error| error.with_key(key))
+        }
+    }
+
+    fn get_or_load_opt<T, E, F, Fut>(
+        &self,
+        key: &str,
+        policy: impl Into<Policy>,
+        load: F,
+    ) -> impl Future<Output = Result<Option<Arc<T>>, CacheError>> + Send
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<T>, E>> + Send + 'static,
+    {
+        let policy = policy.into();
+        async move {
+            let entry = match self.peek_for(key, &policy) {
+                Some(entry) => entry,
+                None => self.load(key, &policy, Loader::optional(load, &policy)).await?,
+            };
+            value(key, &entry, Entry::decode_arc)
+        }
+    }
+
+    fn get_or_load_many<T, E, F, Fut>(
+        &self,
+        keys: &[&str],
+        policy: impl Into<Policy>,
+        load: F,
+    ) -> impl Future<Output = Result<Vec<Option<Arc<T>>>, CacheError>> + Send
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce(Vec<String>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<HashMap<String, T>, E>> + Send + 'static,
+    {
+        let policy = policy.into();
+        async move {
+            let loader = ManyLoader::new(load, &policy);
+            let entries = self.load_many(&owned(keys), &policy, loader).await?;
+            let slot = |(key, entry): (&&str, Entry)| value(key, &entry, Entry::decode_arc);
+            keys.iter().zip(entries).map(slot).collect()
+        }
+    }
+
+    async fn invalidate(&self, key: &str) -> Result<(), CacheError> {
+        self.remove(&Selector::key(key)).await.map(drop)
+    }
+
+    async fn invalidate_many(&self, keys: &[&str]) -> Result<(), CacheError> {
+        self.remove(&Selector::Keys(owned(keys))).await.map(drop)
+    }
+
+    async fn invalidate_prefix(&self, prefix: &str) -> Result<(), CacheError> {
+        self.remove(&Selector::Prefix(prefix.to_owned())).await.map(drop)
+    }
+
+    async fn clear(&self) -> Result<(), CacheError> {
+        self.remove(&Selector::All).await.map(drop)
+    }
+
+    async fn contains(&self, key: &str) -> Result<bool, CacheError> {
+        let entry = match self.peek(key) {
+            None => fresh(self, self.fetch(key).await?),
+            held => held,
+        };
+        Ok(entry.is_some_and(|entry| !entry.is_absent()))
+    }
+}
+
+/// What was fetched, if it is fresh.
+fn fresh<S: CacheService + ?Sized>(cache: &S, found: Option<Entry>) -> Option<Entry> {
+    found.filter(|entry| entry.is_fresh(cache.clock().now()))
+}
+
+/// The value of `entry`, `None` if it is absent; an error names the key.
+#[inline]
+fn value<V>(
+    key: &str,
+    entry: &Entry,
+    decode: impl FnOnce(&Entry) -> Result<V, CacheError>,
+) -> Result<Option<V>, CacheError> {
+    if entry.is_absent() {
+        return Ok(None);
+    }
+    match decode(entry) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(error.with_key(key)),
+    }
+}
+
+fn owned(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}

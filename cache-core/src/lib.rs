@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+
+mod bus;
+mod clock;
+mod entry;
+mod error;
+mod ext;
+mod forward;
+mod key;
+mod lease;
+mod loader;
+mod lock;
+pub mod memory;
+mod policy;
+mod read_through;
+mod selector;
+mod service;
+mod stats;
+mod store;
+mod sync;
+mod typed;
+
+pub use bus::{BusEvent, InvalidationBus};
+pub use clock::{Clock, ManualClock, Timestamp};
+pub use entry::Entry;
+pub use error::{CacheError, ErrorKind};
+pub use ext::CacheServiceExt;
+pub use key::{MAX_KEY_BYTES, check_key};
+pub use lease::{Lease, LeaseOutcome};
+pub use loader::{Loader, ManyLoader};
+pub use lock::{
+    ConcurrencyService, ConcurrencyServiceExt, FencingToken, HeldLock, LockError, LockErrorKind,
+    LockGuard, LockInfo, LockLease, LockOptions, LockRelease, LockReleasing, check_lock_key,
+};
+pub use policy::Policy;
+pub use read_through::{ReadThrough, ReadThroughBuilder};
+pub use selector::Selector;
+pub use service::CacheService;
+pub use stats::CacheStats;
+pub use store::CacheStore;
+pub use typed::TypedCache;

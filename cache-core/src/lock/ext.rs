@@ -1,0 +1,142 @@
+//! What callers use: sections that run under a lock.
+
+use super::chain;
+use super::error::LockError;
+use super::guard::HeldLock;
+use super::options::LockOptions;
+use super::section;
+use super::service::ConcurrencyService;
+
+/// Sections under a lock, for every [`ConcurrencyService`].
+///
+/// A section is an ordinary future. It is polled only while its lease runs: when the lease is
+/// over, by [`max_hold`](LockOptions::max_hold) or because the backend lost it, the section is
+/// dropped at the await where it stands and the caller gets
+/// [`LeaseLost`](crate::LockErrorKind::LeaseLost) or
+/// [`MaxHoldExceeded`](crate::LockErrorKind::MaxHoldExceeded). A value that the section returned
+/// is never lost to a release that failed afterwards; that is logged. A panic in the section
+/// passes through and releases the lock.
+///
+/// A lock is not re-entrant: `with_lock` on a key inside `with_lock` on that key is
+/// [`Deadlock`](crate::LockErrorKind::Deadlock) at once. Other ways to wait for oneself (a held
+/// [`LockGuard`](crate::LockGuard), a spawned task that is awaited) end in a
+/// [`Timeout`](crate::LockErrorKind::Timeout).
+pub trait ConcurrencyServiceExt: ConcurrencyService {
+    /// Runs `section` under the lock `key`, with the default [`LockOptions`]: waits up to 10 s.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire`](ConcurrencyService::acquire), when the section has not run;
+    /// `Deadlock`; `LeaseLost` and `MaxHoldExceeded`, when it was stopped part of the way.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the section where it stands and releases the lock.
+    ///
+    /// ```no_run
+    /// # use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockError};
+    /// # async fn run(locks: &dyn ConcurrencyService) -> Result<(), LockError> {
+    /// let sum = locks.with_lock("account:7", async { 40 + 2 }).await?;
+    /// assert_eq!(sum, 42);
+    /// # Ok(()) }
+    /// ```
+    fn with_lock<F>(
+        &self,
+        key: &str,
+        section: F,
+    ) -> impl Future<Output = Result<F::Output, LockError>> + Send
+    where
+        F: Future + Send,
+        F::Output: Send;
+
+    /// The same with options of one's own; the section is made once the lock is held and is given
+    /// the [`HeldLock`], for its fencing token and its questions.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_lock`](Self::with_lock), and `Config`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`with_lock`](Self::with_lock).
+    ///
+    /// ```no_run
+    /// # use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockError, LockOptions};
+    /// # use std::time::Duration;
+    /// # async fn write(_: u64) {}
+    /// # async fn run(locks: &dyn ConcurrencyService) -> Result<(), LockError> {
+    /// let options = LockOptions::default().wait(Duration::from_secs(1));
+    /// locks
+    ///     .with_lock_opts("account:7", &options, |held| async move {
+    ///         write(held.fencing_token().into()).await;
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    fn with_lock_opts<C, Fut>(
+        &self,
+        key: &str,
+        options: &LockOptions,
+        section: C,
+    ) -> impl Future<Output = Result<Fut::Output, LockError>> + Send
+    where
+        C: FnOnce(HeldLock) -> Fut + Send,
+        Fut: Future + Send,
+        Fut::Output: Send;
+
+    /// Runs `section` if the lock is free and nobody waits for it; `None` if not, also where the
+    /// caller holds it itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_lock`](Self::with_lock), without `Timeout` and `Deadlock`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`with_lock`](Self::with_lock).
+    fn try_with_lock<F>(
+        &self,
+        key: &str,
+        section: F,
+    ) -> impl Future<Output = Result<Option<F::Output>, LockError>> + Send
+    where
+        F: Future + Send,
+        F::Output: Send;
+}
+
+impl<S: ConcurrencyService + ?Sized> ConcurrencyServiceExt for S {
+    async fn with_lock<F>(&self, key: &str, section: F) -> Result<F::Output, LockError>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        self.with_lock_opts(key, &LockOptions::default(), |_| section).await
+    }
+
+    async fn with_lock_opts<C, Fut>(
+        &self,
+        key: &str,
+        options: &LockOptions,
+        section: C,
+    ) -> Result<Fut::Output, LockError>
+    where
+        C: FnOnce(HeldLock) -> Fut + Send,
+        Fut: Future + Send,
+        Fut::Output: Send,
+    {
+        chain::check(self, key).await?;
+        let guard = self.acquire(key, options).await?;
+        section::run(guard, |held| section(held.clone())).await
+    }
+
+    async fn try_with_lock<F>(&self, key: &str, section: F) -> Result<Option<F::Output>, LockError>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        match self.try_acquire(key, &LockOptions::default()).await? {
+            Some(guard) => section::run(guard, |_| section).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Runs a section under its lease.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use super::chain;
+use super::error::LockError;
+use super::guard::{HeldLock, LockGuard};
+
+/// Runs what `start` makes, then releases `guard`.
+pub(super) async fn run<C, F>(guard: LockGuard, start: C) -> Result<F::Output, LockError>
+where
+    C: FnOnce(&HeldLock) -> F,
+    F: Future,
+{
+    let held = guard.view();
+    let value = chain::enter(guard.held(), under_lease(held, start(held))).await?;
+    // The section is done: whatever happens now must not hide its value.
+    if let Err(error) = guard.release().await {
+        tracing::warn!(%error, "the section has ended, but its lock was not released in order");
+    }
+    Ok(value)
+}
+
+/// Polls `section` while the lease runs: never begins a poll after its end, and ends a section
+/// that is pending then. A poll that began in time is let through.
+async fn under_lease<F: Future>(held: &HeldLock, section: F) -> Result<F::Output, LockError> {
+    let mut section = pin!(section);
+    // Costs nothing until it is first polled, which is when the section has to wait.
+    let mut lost = pin!(held.lost());
+    poll_fn(|cx| {
+        if let Err(error) = held.check() {
+            return Poll::Ready(Err(error));
+        }
+        match section.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending => lost.as_mut().poll(cx).map(Err),
+        }
+    })
+    .await
+}

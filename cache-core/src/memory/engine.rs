@@ -1,0 +1,155 @@
+//! What a bounded concurrent map must do to become a store.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::entry::Body;
+use crate::{Entry, Timestamp};
+
+/// A key and its hash, computed once per operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Address<'a> {
+    /// The key's 64-bit hash, seeded at random per store.
+    pub hash: u64,
+    /// The key.
+    pub key: &'a str,
+}
+
+/// What an engine keeps under a key. Cheap to clone.
+#[derive(Clone)]
+pub struct Slot {
+    body: Arc<Body>,
+    /// Ties the entry to its one record in the sweep.
+    ticket: u32,
+}
+
+impl Slot {
+    /// Keeps a settled entry.
+    pub(crate) fn new(entry: Entry, ticket: u32) -> Self {
+        Self { body: entry.into_body(), ticket }
+    }
+
+    /// The entry.
+    #[must_use]
+    #[inline]
+    pub fn into_entry(self) -> Entry {
+        Entry::from_body(self.body)
+    }
+
+    /// How many bytes the encoded value has.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        self.body.value_bytes()
+    }
+
+    /// What the store gave the key when it was first inserted.
+    #[must_use]
+    pub fn ticket(&self) -> u32 {
+        self.ticket
+    }
+
+    #[inline]
+    pub(crate) fn fresh_until(&self) -> Timestamp {
+        self.body.fresh_until
+    }
+
+    #[inline]
+    pub(crate) fn servable_until(&self) -> Timestamp {
+        self.body.servable_until
+    }
+
+    /// When it was last read, where the store has an idle time.
+    pub(crate) fn read_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.body.read_at.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn touch(&self, now: Timestamp) {
+        self.body.read_at.store(now.as_micros(), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
+
+/// What [`MemoryEngine::sweep`] found under a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// The slot with that ticket is not there any more.
+    Gone,
+    /// It had expired and was removed.
+    Removed,
+    /// It is live.
+    Kept,
+}
+
+/// A bounded concurrent map with an eviction policy.
+///
+/// [`MemoryStore`](super::MemoryStore) serialises writes to one key (`insert`, `remove`, `sweep`);
+/// reads and writes of different keys run concurrently.
+pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
+    /// What is under the key; counts as a use for eviction.
+    fn get(&self, at: Address<'_>) -> Option<Slot>;
+
+    /// The ticket of what is under the key; no use for eviction.
+    fn ticket(&self, at: Address<'_>) -> Option<u32>;
+
+    /// Puts `slot` under the key. The engine may drop it, or others, to stay within its bound.
+    fn insert(&self, at: Address<'_>, slot: Slot);
+
+    /// Takes away and returns what is under the key.
+    fn remove(&self, at: Address<'_>) -> Option<Slot>;
+
+    /// Removes everything under keys that begin with `prefix` and returns how many of the slots
+    /// were `live`. What is inserted meanwhile may be removed or not.
+    fn remove_prefix(&self, prefix: &str, live: &dyn Fn(&Slot) -> bool) -> u64;
+
+    /// Removes the slot with this hash and ticket if it is not `live`.
+    fn sweep(&self, hash: u64, ticket: u32, live: &dyn Fn(&Slot) -> bool) -> Swept;
+
+    /// How many entries are held.
+    fn len(&self) -> u64;
+
+    /// Whether none is held.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Their weight, in the unit of the bound.
+    fn weight(&self) -> u64;
+
+    /// How many were dropped to make room, 0 if the engine cannot tell.
+    fn evictions(&self) -> u64;
+}
+
+/// Hashes a key that is its own hash: for engines that are keyed by [`Address::hash`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passthrough(u64);
+
+impl Passthrough {
+    /// The hasher's builder.
+    #[must_use]
+    pub fn builder() -> BuildHasherDefault<Self> {
+        BuildHasherDefault::default()
+    }
+}
+
+impl Hasher for Passthrough {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

@@ -1,0 +1,260 @@
+//! A [`CacheStore`] over a map in memory.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foldhash::fast::RandomState;
+
+use super::engine::{Address, MemoryEngine, Slot, Swept};
+use super::stripes::{Hand, Record, Stripes};
+use crate::{
+    CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, Selector, Timestamp,
+    check_key,
+};
+
+/// How many records of the sweep a write, or a fetch that finds nothing, looks at.
+const SWEEP_PER_OPERATION: usize = 8;
+
+/// What every store in memory can be told.
+#[derive(Clone, Debug)]
+pub struct MemoryConfig {
+    /// How long entries live whose policy sets no TTL.
+    pub default_ttl: Duration,
+    /// How long an entry stays that nobody reads; `None`: as long as it lives.
+    pub time_to_idle: Option<Duration>,
+    /// The clock by which entries live.
+    pub clock: Clock,
+}
+
+/// A [`CacheStore`] over a [`MemoryEngine`].
+///
+/// Deadlines are checked on every read. Expired entries that nobody reads are freed by a sweep:
+/// each write, and each fetch that finds nothing, looks at a few entries in turn; the cost per
+/// operation does not grow with their number. Prefix removal and clearing visit every entry.
+pub struct MemoryStore<E> {
+    /// `None` keeps nothing.
+    engine: Option<E>,
+    config: MemoryConfig,
+    hasher: RandomState,
+    stripes: Stripes,
+    next_ticket: AtomicU32,
+    next_sweep: AtomicUsize,
+}
+
+impl<E: MemoryEngine> MemoryStore<E> {
+    /// A store over `engine`; without one it keeps nothing, which is what a capacity of 0 means.
+    #[must_use]
+    pub fn new(engine: Option<E>, config: MemoryConfig) -> Self {
+        Self {
+            engine,
+            config,
+            hasher: RandomState::default(),
+            stripes: Stripes::new(),
+            next_ticket: AtomicU32::new(0),
+            next_sweep: AtomicUsize::new(0),
+        }
+    }
+
+    /// Frees every expired entry now and returns how many it freed. Its cost grows with the number
+    /// of entries: for a maintenance job, where the sweep that comes with writes is not enough.
+    pub fn sweep(&self) -> usize {
+        (0..Stripes::len()).map(|turn| self.sweep_stripe(turn, usize::MAX)).sum()
+    }
+
+    /// How many records the sweep keeps; for tests that it stays in proportion.
+    #[doc(hidden)]
+    pub fn sweep_records(&self) -> usize {
+        (0..Stripes::len()).map(|turn| self.stripes.visit(turn, |hand| hand.len())).sum()
+    }
+
+    #[inline]
+    fn address<'a>(&self, key: &'a str) -> Address<'a> {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key.as_bytes());
+        Address { hash: hasher.finish(), key }
+    }
+
+    /// What is held of the key and lives until the deadline that `deadline` picks, marked as read.
+    #[inline]
+    fn read(&self, key: &str, deadline: impl Fn(&Slot) -> Timestamp) -> Option<Entry> {
+        let slot = self.engine.as_ref()?.get(self.address(key))?;
+        if !self.config.clock.is_before(deadline(&slot)) {
+            return None;
+        }
+        if let Some(idle) = self.config.time_to_idle {
+            let now = self.config.clock.coarse_now();
+            if now >= slot.read_at() + idle {
+                return None;
+            }
+            slot.touch(now);
+        }
+        Some(slot.into_entry())
+    }
+
+    /// Whether `slot` may still be served at `now`.
+    fn is_live(&self, slot: &Slot, now: Timestamp) -> bool {
+        let idle = self.config.time_to_idle.is_some_and(|idle| now >= slot.read_at() + idle);
+        now < slot.servable_until() && !idle
+    }
+
+    fn settle(&self, entry: Entry) -> Entry {
+        entry.settle_local(self.config.clock.now(), self.config.default_ttl)
+    }
+
+    /// Puts a settled entry under the key, whose stripe is locked.
+    fn put(&self, at: Address<'_>, entry: Entry, hand: &mut Hand) {
+        let Some(engine) = &self.engine else { return };
+        if !self.config.clock.is_before(entry.servable_until()) {
+            engine.remove(at);
+            return;
+        }
+        let ticket = engine.ticket(at).unwrap_or_else(|| {
+            let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+            hand.add(Record { hash: at.hash, ticket });
+            ticket
+        });
+        let slot = Slot::new(entry, ticket);
+        if self.config.time_to_idle.is_some() {
+            slot.touch(self.config.clock.coarse_now());
+        }
+        engine.insert(at, slot);
+    }
+
+    /// Lets the sweep look at a few entries of the next stripe.
+    fn sweep_some(&self) {
+        let turn = self.next_sweep.fetch_add(1, Ordering::Relaxed);
+        self.sweep_stripe(turn, SWEEP_PER_OPERATION);
+    }
+
+    fn sweep_stripe(&self, turn: usize, count: usize) -> usize {
+        let Some(engine) = &self.engine else { return 0 };
+        let now = self.config.clock.coarse_now();
+        let live = |slot: &Slot| self.is_live(slot, now);
+        let mut removed = 0;
+        self.stripes.visit(turn, |hand| {
+            hand.pass(count, |Record { hash, ticket }| {
+                let swept = engine.sweep(hash, ticket, &live);
+                removed += usize::from(swept == Swept::Removed);
+                swept == Swept::Kept
+            })
+        });
+        removed
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for MemoryStore<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("engine", &self.engine)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
+    #[inline]
+    fn peek(&self, key: &str) -> Option<Entry> {
+        self.read(key, Slot::servable_until)
+    }
+
+    #[inline]
+    fn peek_fresh(&self, key: &str) -> Option<Entry> {
+        self.read(key, Slot::fresh_until)
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        check_key(key)?;
+        let found = self.peek(key);
+        if found.is_none() {
+            self.sweep_some();
+        }
+        Ok(found)
+    }
+
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        Ok(keys.iter().map(|key| self.peek(key)).collect())
+    }
+
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        check_key(key)?;
+        let (at, entry) = (self.address(key), self.settle(entry));
+        self.stripes.revoke(at.hash, |hand| self.put(at, entry, hand));
+        self.sweep_some();
+        Ok(())
+    }
+
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        entries.iter().try_for_each(|(key, _)| check_key(key))?;
+        for (key, entry) in entries {
+            self.store(&key, entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        let now = self.config.clock.now();
+        let live = |slot: &Slot| self.is_live(slot, now);
+        let prefix = match what {
+            Selector::Keys(keys) => {
+                keys.iter().try_for_each(|key| check_key(key))?;
+                let remove = |key: &String| {
+                    let at = self.address(key);
+                    let engine = self.engine.as_ref();
+                    self.stripes.revoke(at.hash, |_| engine.and_then(|engine| engine.remove(at)))
+                };
+                let removed = keys.iter().filter_map(remove).filter(|slot| live(slot)).count();
+                self.sweep_some();
+                return Ok(Some(removed as u64));
+            }
+            Selector::Prefix(prefix) => prefix.as_str(),
+            Selector::All => "",
+        };
+        // First no fill that began before can commit any more, then what was committed goes.
+        self.stripes.revoke_all();
+        let engine = self.engine.as_ref();
+        Ok(Some(engine.map_or(0, |engine| engine.remove_prefix(prefix, &live))))
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        check_key(key)?;
+        let generation = self.stripes.generation(self.address(key).hash);
+        let valid_until = self.config.clock.now() + ttl;
+        Ok(LeaseOutcome::Granted(Lease::new(key, generation, valid_until)))
+    }
+
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        if !self.config.clock.is_before(lease.valid_until()) {
+            return Ok(false);
+        }
+        let (at, entry) = (self.address(lease.key()), self.settle(entry));
+        let filled = self.stripes.commit(at.hash, lease.id(), |hand| self.put(at, entry, hand));
+        self.sweep_some();
+        Ok(filled.is_some())
+    }
+
+    async fn abandon(&self, _lease: Lease) -> Result<(), CacheError> {
+        // A lease is only the memory of a generation: there is nothing to give back.
+        Ok(())
+    }
+
+    fn stats(&self) -> CacheStats {
+        let Some(engine) = &self.engine else {
+            return CacheStats::default();
+        };
+        CacheStats {
+            entries: engine.len(),
+            weighted_size: engine.weight(),
+            evictions: engine.evictions(),
+            ..CacheStats::default()
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        self.config.clock.clone()
+    }
+}

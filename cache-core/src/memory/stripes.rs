@@ -1,0 +1,142 @@
+//! Leases by generation: striped counters that writes and removals bump, and fills compare.
+//!
+//! Invariants, checked by `tests/model`:
+//!
+//! 1. A write to a key happens with the lock of the key's stripe held.
+//! 2. A revocation bumps the generation under that lock, together with the write it belongs to;
+//!    a fill compares the generation and writes under that lock. So no fill whose lease was taken
+//!    before a revocation writes after it.
+//! 3. A revocation of everything passes through every lock, so no fill that compared before it is
+//!    still to write when it returns.
+//!
+//! Keys share generations: a write may revoke the lease of another key. That fill is refused
+//! without need, and the key is loaded again when it is next asked for.
+
+use crate::sync::Mutex;
+
+/// Locks, a power of two.
+const STRIPES: usize = 256;
+/// Generations under one lock, a power of two.
+const GENERATIONS: usize = 16;
+
+pub(crate) struct Stripes {
+    stripes: Box<[Padded]>,
+}
+
+/// A stripe alone on its cache lines.
+#[repr(align(128))]
+struct Padded(Mutex<Stripe>);
+
+/// What one lock guards: generations, and the sweep records of the stripe's keys.
+pub(crate) struct Stripe {
+    generations: [u64; GENERATIONS],
+    pub(crate) hand: Hand,
+}
+
+impl Stripes {
+    pub(crate) fn new() -> Self {
+        let stripe = || Stripe { generations: [0; GENERATIONS], hand: Hand::default() };
+        Self { stripes: (0..STRIPES).map(|_| Padded(Mutex::new(stripe()))).collect() }
+    }
+
+    fn stripe(&self, hash: u64) -> &Mutex<Stripe> {
+        &self.stripes[hash as usize % STRIPES].0
+    }
+
+    /// The present generation of the key with this hash.
+    pub(crate) fn generation(&self, hash: u64) -> u64 {
+        self.stripe(hash).lock().generations[generation_index(hash)]
+    }
+
+    /// Revokes the leases of the key and writes.
+    pub(crate) fn revoke<R>(&self, hash: u64, write: impl FnOnce(&mut Hand) -> R) -> R {
+        let mut stripe = self.stripe(hash).lock();
+        stripe.generations[generation_index(hash)] += 1;
+        write(&mut stripe.hand)
+    }
+
+    /// Writes if `generation` is still the key's.
+    pub(crate) fn commit<R>(
+        &self,
+        hash: u64,
+        generation: u64,
+        write: impl FnOnce(&mut Hand) -> R,
+    ) -> Option<R> {
+        let mut stripe = self.stripe(hash).lock();
+        let valid = stripe.generations[generation_index(hash)] == generation;
+        valid.then(|| write(&mut stripe.hand))
+    }
+
+    /// Revokes every lease.
+    pub(crate) fn revoke_all(&self) {
+        for stripe in &self.stripes {
+            let mut stripe = stripe.0.lock();
+            stripe.generations.iter_mut().for_each(|generation| *generation += 1);
+        }
+    }
+
+    /// Works on the records of one stripe, each stripe in turn as `turn` goes up.
+    pub(crate) fn visit<R>(&self, turn: usize, work: impl FnOnce(&mut Hand) -> R) -> R {
+        work(&mut self.stripes[turn % STRIPES].0.lock().hand)
+    }
+
+    pub(crate) const fn len() -> usize {
+        STRIPES
+    }
+}
+
+fn generation_index(hash: u64) -> usize {
+    (hash / STRIPES as u64) as usize % GENERATIONS
+}
+
+/// A key that was inserted, as the sweep knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Record {
+    pub(crate) hash: u64,
+    pub(crate) ticket: u32,
+}
+
+/// The sweep's records of one stripe, and a clock hand that goes round them.
+///
+/// A key gets a record when it is inserted where none was. The record goes when the hand finds it
+/// expired or gone. Each write lets a hand pass some records, so records of gone keys stay a part
+/// of those of live ones.
+#[derive(Default)]
+pub(crate) struct Hand {
+    records: Vec<Record>,
+    at: usize,
+}
+
+impl Hand {
+    pub(crate) fn add(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Passes up to `count` records, drops those that are not to be `keep`t, and returns how many
+    /// it dropped.
+    pub(crate) fn pass(&mut self, count: usize, mut keep: impl FnMut(Record) -> bool) -> usize {
+        let mut dropped = 0;
+        for _ in 0..count.min(self.records.len()) {
+            if self.at >= self.records.len() {
+                self.at = 0;
+            }
+            let Some(&record) = self.records.get(self.at) else {
+                break;
+            };
+            if keep(record) {
+                self.at += 1;
+            } else {
+                self.records.swap_remove(self.at);
+                dropped += 1;
+            }
+        }
+        if self.records.len() < self.records.capacity() / 4 {
+            self.records.shrink_to(self.records.len() * 2);
+        }
+        dropped
+    }
+}

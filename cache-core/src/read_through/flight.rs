@@ -1,0 +1,128 @@
+//! One load under way: what it has found so far, how it ended, and whoever waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use super::flights::{self, Flights};
+use crate::{CacheError, Entry, ErrorKind};
+
+/// How a flight ended.
+#[derive(Clone)]
+pub(crate) enum Outcome {
+    /// A fresh entry was there after all.
+    Found(Entry),
+    /// The loader made it.
+    Loaded(Entry),
+    /// The load failed, panicked, was given up or was not to be tried yet.
+    Failed(CacheError),
+}
+
+#[derive(Default)]
+struct State {
+    /// An entry that was found on the way and may be served while the load goes on: one that is
+    /// stale within its window, or fresh but due for a refresh.
+    interim: Option<Entry>,
+    outcome: Option<Outcome>,
+}
+
+/// A handle to one load; clones are the same load.
+#[derive(Clone)]
+pub(crate) struct Flight(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    state: watch::Sender<State>,
+}
+
+impl flights::Flight for Flight {
+    fn id(&self) -> u64 {
+        self.0.id
+    }
+}
+
+impl Flight {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::new(Inner { id, state: watch::Sender::new(State::default()) }))
+    }
+
+    /// Lets waiters serve `entry` if their policy allows, while the load goes on.
+    pub(crate) fn offer(&self, entry: Entry) {
+        self.0.state.send_modify(|state| state.interim = Some(entry));
+    }
+
+    /// What was offered.
+    pub(crate) fn interim(&self) -> Option<Entry> {
+        self.0.state.borrow().interim.clone()
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(self.0.state.subscribe())
+    }
+}
+
+/// A waiter's view of a flight.
+pub(crate) struct Watch(watch::Receiver<State>);
+
+impl Watch {
+    /// What the flight has by now: an interim entry, an outcome.
+    pub(crate) fn look(&mut self) -> (Option<Entry>, Option<Outcome>) {
+        let state = self.0.borrow_and_update();
+        (state.interim.clone(), state.outcome.clone())
+    }
+
+    /// Waits until there is something new to look at.
+    pub(crate) async fn changed(&mut self) {
+        // Fails only when the flight is gone, which its landing has told before.
+        let _ = self.0.changed().await;
+    }
+}
+
+/// The leader's duty to end the flight. Dropped without it (a panic, a runtime that shuts down),
+/// it ends the flight with an error, so that nobody waits for ever.
+pub(crate) struct Landing {
+    flights: Arc<Flights<Flight>>,
+    key: Arc<str>,
+    flight: Flight,
+    landed: bool,
+}
+
+impl Landing {
+    pub(crate) fn new(flights: &Arc<Flights<Flight>>, key: Arc<str>, flight: Flight) -> Self {
+        Self { flights: Arc::clone(flights), key, flight, landed: false }
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(crate) fn flight(&self) -> &Flight {
+        &self.flight
+    }
+
+    /// Ends the flight. It leaves the registry before anyone hears of the outcome, so that who
+    /// hears of a failure and asks again starts a new load.
+    pub(crate) fn land(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.landed = true;
+        self.flights.land(&self.key, self.flight.0.id);
+        self.flight.0.state.send_modify(|state| state.outcome = Some(outcome));
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if !self.landed {
+            let message = "the load was dropped before it ended: its runtime shut down, or the \
+                           backend panicked";
+            let error = CacheError::new(ErrorKind::Load, message).with_key(&self.key);
+            self.finish(Outcome::Failed(error.with_retryable(true)));
+        }
+    }
+}

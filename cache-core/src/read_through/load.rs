@@ -1,0 +1,407 @@
+//! Loading one key: what its callers get, and what the task that loads does.
+//!
+//! The caller's side is [`ReadThrough::load_one`], the loading task's is [`Inner::fly`]. States
+//! and events are those of the table in `docs/read-through.md`.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tracing::Instrument;
+
+use super::chain::{self, Chain};
+use super::counters::{Source, bump};
+use super::flight::{Flight, Landing, Outcome};
+use super::flights::Boarding;
+use super::{Inner, ReadThrough};
+use crate::{
+    CacheError, CacheStore, Entry, ErrorKind, Lease, LeaseOutcome, Loader, Policy, Timestamp,
+    check_key,
+};
+
+/// What the process holds of a key, to a caller with a policy.
+pub(super) enum Held {
+    /// Fresh, or not to be refreshed yet: the answer.
+    Serve(Entry),
+    /// Fresh but due for a refresh: the answer, and a refresh in the background.
+    Due(Entry),
+    /// Stale within the window: the answer if the load is slow or fails.
+    Stale(Entry),
+    /// Nothing this caller can use.
+    Nothing,
+}
+
+/// What a waiter got.
+pub(super) struct Waited {
+    pub(super) entry: Entry,
+    pub(super) from: From,
+}
+
+/// Where it got it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    Load,
+    Store(Source),
+}
+
+/// What the loading task found before it would call the loader.
+pub(super) enum Lookup {
+    /// A fresh entry: nothing to load.
+    Fresh(Entry),
+    /// Load, and store under the lease if there is one.
+    Missing(Option<Lease>),
+    /// Do not load now.
+    Refused(CacheError),
+}
+
+impl<S: CacheStore> ReadThrough<S> {
+    pub(super) async fn load_one(
+        &self,
+        key: &str,
+        policy: &Policy,
+        loader: Loader,
+    ) -> Result<Entry, CacheError> {
+        check_key(key)?;
+        let takes = loader.acceptance();
+        let mut loader = Some(loader);
+        let soft_until = self.0.soft_deadline(policy);
+        loop {
+            let held = match self.0.held(key, policy, takes) {
+                Held::Serve(entry) => return Ok(self.0.served(entry, Source::Local)),
+                Held::Due(entry) => {
+                    if let Some(loader) = loader.take() {
+                        // The caller has its answer; a refresh that cannot start is no failure.
+                        let _ = self.start_or_join(key, policy, &mut Some(loader));
+                    }
+                    return Ok(self.0.served(entry, Source::Local));
+                }
+                Held::Stale(entry) => Some(entry),
+                Held::Nothing => None,
+            };
+            let (flight, joined) = self.start_or_join(key, policy, &mut loader)?;
+            let waited = self.0.wait(&flight, held, policy, soft_until).await;
+            match waited {
+                // Joined the load of a caller to whom "absent" is an answer: load again.
+                Ok(waited) if !takes.accepts(&waited.entry) && loader.is_some() => {}
+                waited => return self.0.counted(waited, joined),
+            }
+        }
+    }
+
+    /// Joins the load of `key`, or starts one with the loader, which is taken then.
+    fn start_or_join(
+        &self,
+        key: &str,
+        policy: &Policy,
+        loader: &mut Option<Loader>,
+    ) -> Result<(Flight, bool), CacheError> {
+        let runtime = runtime()?;
+        match self.0.flights.board(key, Flight::new) {
+            Boarding::Joined(flight) => chain::check(key, &flight).map(|()| (flight, true)),
+            Boarding::Led(key, flight) => {
+                let landing = Landing::new(&self.0.flights, key, flight.clone());
+                if let Some(loader) = loader.take() {
+                    let chain = Chain::extend([&flight]);
+                    let inner = Arc::clone(&self.0);
+                    let task = inner.fly(landing, policy.clone(), loader, chain);
+                    // Owned by the flight: it ends by itself, within the load's budget.
+                    drop(runtime.spawn(task.in_current_span()));
+                }
+                Ok((flight, false))
+            }
+        }
+    }
+}
+
+/// The runtime that loads run on.
+pub(super) fn runtime() -> Result<Handle, CacheError> {
+    Handle::try_current().map_err(|error| {
+        let message = "a load needs a tokio runtime: call from within one";
+        CacheError::new(ErrorKind::Config, message).with_source(error)
+    })
+}
+
+/// Which entries satisfy a caller.
+#[derive(Clone, Copy)]
+pub(super) enum Acceptance {
+    Values,
+    ValuesAndAbsent,
+}
+
+impl Acceptance {
+    pub(super) fn accepts(self, entry: &Entry) -> bool {
+        matches!(self, Self::ValuesAndAbsent) || !entry.is_absent()
+    }
+}
+
+impl Loader {
+    fn acceptance(&self) -> Acceptance {
+        if self.takes_absent() { Acceptance::ValuesAndAbsent } else { Acceptance::Values }
+    }
+}
+
+// The caller's side.
+impl<S: CacheStore> Inner<S> {
+    /// What this process holds of `key`, to a caller with `policy`.
+    pub(super) fn held(&self, key: &str, policy: &Policy, takes: Acceptance) -> Held {
+        let now = self.clock.now();
+        let usable = |entry: &Entry| takes.accepts(entry) && policy.serves(entry, now);
+        let Some(entry) = self.store.peek(key).filter(usable) else {
+            return Held::Nothing;
+        };
+        let fresh = entry.is_fresh(now);
+        if fresh && !policy.wants_refresh(&entry, now, self.default_ttl) {
+            return Held::Serve(entry);
+        }
+        match (self.throttle.holds(key, now), fresh) {
+            (true, _) => Held::Serve(entry),
+            (false, true) => Held::Due(entry),
+            (false, false) => Held::Stale(entry),
+        }
+    }
+
+    /// When a caller that can have a stale value takes it: at once if no soft timeout is set.
+    pub(super) fn soft_deadline(&self, policy: &Policy) -> Timestamp {
+        policy.soft_timeout.map_or(Timestamp::ZERO, |soft| self.clock.now() + soft)
+    }
+
+    /// Waits for `flight`; a stale entry (`held`, or found by the flight) answers after the soft
+    /// timeout, or if the load fails.
+    pub(super) async fn wait(
+        &self,
+        flight: &Flight,
+        held: Option<Entry>,
+        policy: &Policy,
+        soft_until: Timestamp,
+    ) -> Result<Waited, CacheError> {
+        let mut watch = flight.watch();
+        loop {
+            let (interim, outcome) = watch.look();
+            let now = self.clock.now();
+            let fallback = (interim.map(|entry| (entry, Source::Remote)).into_iter())
+                .chain(held.clone().map(|entry| (entry, Source::Local)))
+                .find(|(entry, _)| policy.serves(entry, now))
+                .map(|(entry, source)| Waited { entry, from: From::Store(source) });
+            match (outcome, fallback) {
+                (Some(Outcome::Found(entry)), _) => {
+                    return Ok(Waited { entry, from: From::Store(Source::Remote) });
+                }
+                (Some(Outcome::Loaded(entry)), _) => {
+                    return Ok(Waited { entry, from: From::Load });
+                }
+                (Some(Outcome::Failed(_)), Some(fallback)) => return Ok(fallback),
+                (Some(Outcome::Failed(error)), None) => return Err(error),
+                (None, Some(fallback)) if now >= soft_until || fallback.entry.is_fresh(now) => {
+                    return Ok(fallback);
+                }
+                (None, Some(_)) => tokio::select! {
+                    () = watch.changed() => {}
+                    () = self.clock.sleep_until(soft_until) => {}
+                },
+                (None, None) => watch.changed().await,
+            }
+        }
+    }
+
+    /// Counts a waiter's result as the hit or miss it is.
+    pub(super) fn counted(
+        &self,
+        waited: Result<Waited, CacheError>,
+        joined: bool,
+    ) -> Result<Entry, CacheError> {
+        match waited {
+            Ok(Waited { entry, from: From::Store(source) }) => Ok(self.served(entry, source)),
+            Ok(Waited { entry, from: From::Load }) => {
+                self.counters.miss(joined);
+                Ok(entry)
+            }
+            Err(error) => {
+                self.counters.miss(joined);
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a hit.
+    pub(super) fn served(&self, entry: Entry, source: Source) -> Entry {
+        self.counters.hit(&entry, source);
+        if !self.clock.is_before(entry.fresh_until()) {
+            bump(&self.counters.stale_served);
+        }
+        entry
+    }
+}
+
+// The loading task's side.
+impl<S: CacheStore> Inner<S> {
+    /// Loads one key and ends its flight.
+    async fn fly(
+        self: Arc<Self>,
+        landing: Landing,
+        policy: Policy,
+        loader: Loader,
+        chain: Arc<Chain>,
+    ) {
+        let deadline = self.clock.now() + policy.load_budget();
+        let takes = loader.acceptance();
+        let looked_up = self.look_up(landing.flight(), landing.key(), &policy, takes, deadline);
+        let outcome = match looked_up.await {
+            Lookup::Fresh(entry) => Outcome::Found(entry),
+            Lookup::Refused(error) => Outcome::Failed(error),
+            Lookup::Missing(lease) => {
+                let loaded = self.call(chain.scope(loader.run()), deadline).await;
+                self.conclude(&landing, &policy, lease, loaded).await
+            }
+        };
+        landing.land(outcome);
+    }
+
+    /// Looks again, now that no other load of the key can begin, and takes the lease to load it.
+    async fn look_up(
+        &self,
+        flight: &Flight,
+        key: &str,
+        policy: &Policy,
+        takes: Acceptance,
+        deadline: Timestamp,
+    ) -> Lookup {
+        loop {
+            let found = match self.store.peek(key) {
+                Some(entry) if self.clock.is_before(entry.fresh_until()) => Ok(Some(entry)),
+                _ => self.store.fetch(key).await,
+            };
+            match found {
+                Ok(found) => {
+                    if let Some(done) = self.assess(flight, key, policy, takes, found) {
+                        return done;
+                    }
+                }
+                Err(error) => {
+                    // The backend is in trouble: the loader answers, and nothing is stored.
+                    self.note(&self.failed(error, key), "fetch");
+                    return Lookup::Missing(None);
+                }
+            }
+            match self.store.lease(key, policy.load_budget()).await {
+                Ok(LeaseOutcome::Granted(lease)) => return Lookup::Missing(Some(lease)),
+                Ok(LeaseOutcome::Fresh(entry)) => {
+                    let done = self.assess(flight, key, policy, takes, Some(entry));
+                    return done.unwrap_or(Lookup::Missing(None));
+                }
+                Ok(LeaseOutcome::Held { .. }) if policy.loads_alone => {
+                    return Lookup::Missing(None);
+                }
+                Ok(LeaseOutcome::Held { retry_after }) => {
+                    let now = self.clock.now();
+                    if now >= deadline {
+                        return Lookup::Refused(timed_out(key));
+                    }
+                    self.clock.sleep_until(deadline.min(now + retry_after)).await;
+                }
+                Err(error) => {
+                    self.note(&self.failed(error, key), "lease");
+                    return Lookup::Missing(None);
+                }
+            }
+        }
+    }
+
+    /// What an entry found on the way means for the load: its end, or `None` to go on. One that
+    /// may be served meanwhile is offered to the waiters.
+    pub(super) fn assess(
+        &self,
+        flight: &Flight,
+        key: &str,
+        policy: &Policy,
+        takes: Acceptance,
+        found: Option<Entry>,
+    ) -> Option<Lookup> {
+        let now = self.clock.now();
+        let entry = found.filter(|entry| takes.accepts(entry) && policy.serves(entry, now))?;
+        let fresh = entry.is_fresh(now);
+        if fresh && !policy.wants_refresh(&entry, now, self.default_ttl) {
+            return Some(Lookup::Fresh(entry));
+        }
+        flight.offer(entry.clone());
+        if !self.throttle.holds(key, now) {
+            return None;
+        }
+        if fresh {
+            return Some(Lookup::Fresh(entry));
+        }
+        let message = "the last refresh failed; the next is not to be tried yet";
+        let error = CacheError::new(ErrorKind::Load, message).with_key(key).with_retryable(true);
+        Some(Lookup::Refused(error))
+    }
+
+    /// Runs a loader until `deadline`, a panic being an error.
+    pub(super) async fn call<T>(
+        &self,
+        loader: impl Future<Output = Result<T, CacheError>>,
+        deadline: Timestamp,
+    ) -> Result<T, CacheError> {
+        bump(&self.counters.loads);
+        let loaded = tokio::select! {
+            biased;
+            loaded = AssertUnwindSafe(loader).catch_unwind() => loaded,
+            () = self.clock.sleep_until(deadline) => {
+                let message = "the load took longer than its load_timeout and was given up";
+                Ok(Err(CacheError::new(ErrorKind::Timeout, message)))
+            }
+        };
+        let loaded = loaded.unwrap_or_else(|payload| Err(CacheError::panicked(&*payload)));
+        loaded.inspect_err(|_| bump(&self.counters.load_failures))
+    }
+
+    /// Stores what was loaded, or gives the lease back.
+    pub(super) async fn conclude(
+        &self,
+        landing: &Landing,
+        policy: &Policy,
+        lease: Option<Lease>,
+        loaded: Result<Entry, CacheError>,
+    ) -> Outcome {
+        let key = landing.key();
+        match loaded {
+            Ok(entry) => {
+                let entry = self.date(entry);
+                self.fill(key, lease, entry.clone()).await;
+                self.throttle.release(key);
+                Outcome::Loaded(entry)
+            }
+            Err(error) => {
+                if landing.flight().interim().is_some() || self.store.peek(key).is_some() {
+                    let backoff = policy.refresh_backoff(self.default_ttl);
+                    self.throttle.hold(key, self.clock.now(), backoff);
+                }
+                if let Some(lease) = lease
+                    && let Err(error) = self.store.abandon(lease).await
+                {
+                    self.note(&self.failed(error, key), "abandon");
+                }
+                Outcome::Failed(error.with_key(key))
+            }
+        }
+    }
+
+    /// Stores under the lease. The loaded value is the callers' whatever becomes of it here.
+    async fn fill(&self, key: &str, lease: Option<Lease>, entry: Entry) {
+        let Some(lease) = lease else { return };
+        match self.store.fill(lease, entry).await {
+            Ok(true) => {}
+            Ok(false) => bump(&self.counters.fills_refused),
+            Err(error) => self.note(&self.failed(error, key), "fill"),
+        }
+    }
+
+    pub(super) fn note(&self, error: &CacheError, operation: &str) {
+        tracing::debug!(%error, operation, "the cache's backend failed during a load");
+    }
+}
+
+pub(super) fn timed_out(key: &str) -> CacheError {
+    let message = "another node was loading the key for the whole load_timeout";
+    CacheError::new(ErrorKind::Timeout, message).with_key(key)
+}

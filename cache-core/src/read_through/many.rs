@@ -1,0 +1,232 @@
+//! Loading many keys with one call of the loader, each key coalesced with every other load of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tracing::Instrument;
+
+use super::chain::{self, Chain};
+use super::counters::Source;
+use super::flight::{Flight, Landing, Outcome};
+use super::flights::Boarding;
+use super::load::{Acceptance, Held, Lookup, runtime, timed_out};
+use super::{Inner, ReadThrough};
+use crate::{
+    CacheError, CacheStore, Entry, Lease, LeaseOutcome, ManyLoader, Policy, Timestamp, check_key,
+};
+
+/// Callers for many keys take "absent" for an answer: a slot is an `Option`.
+const TAKES: Acceptance = Acceptance::ValuesAndAbsent;
+
+/// What one distinct key waits for.
+enum Slot {
+    Served(Entry),
+    Waits { flight: Flight, joined: bool, held: Option<Entry> },
+}
+
+impl<S: CacheStore> ReadThrough<S> {
+    pub(super) async fn load_all(
+        &self,
+        keys: &[String],
+        policy: &Policy,
+        loader: ManyLoader,
+    ) -> Result<Vec<Entry>, CacheError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut order = Vec::new();
+        let mut slots = HashMap::with_capacity(keys.len());
+        let (mut led, mut due) = (Vec::new(), Vec::new());
+        for key in keys.iter().map(String::as_str) {
+            if slots.contains_key(key) {
+                continue;
+            }
+            let slot = match self.0.held(key, policy, TAKES) {
+                Held::Serve(entry) => Slot::Served(entry),
+                Held::Due(entry) => {
+                    due.push(key);
+                    Slot::Served(entry)
+                }
+                Held::Stale(entry) => self.board_for_many(key, Some(entry), &mut led)?,
+                Held::Nothing => self.board_for_many(key, None, &mut led)?,
+            };
+            slots.insert(key, slot);
+            order.push(key);
+        }
+        if led.is_empty() && order.iter().all(|key| matches!(slots[key], Slot::Served(_))) {
+            for key in due {
+                // The caller has its answers; a refresh that cannot start is no failure.
+                let _ = self.board_for_many(key, None, &mut led);
+            }
+        }
+        self.start_many(led, policy, loader)?;
+
+        let soft_until = self.0.soft_deadline(policy);
+        let mut entries = HashMap::with_capacity(order.len());
+        for key in order {
+            let entry = match slots.remove(key) {
+                Some(Slot::Served(entry)) => self.0.served(entry, Source::Local),
+                Some(Slot::Waits { flight, joined, held }) => {
+                    let waited = self.0.wait(&flight, held, policy, soft_until).await;
+                    self.0.counted(waited, joined)?
+                }
+                None => continue,
+            };
+            entries.insert(key, entry);
+        }
+        Ok(keys.iter().filter_map(|key| entries.get(key.as_str()).cloned()).collect())
+    }
+
+    fn board_for_many(
+        &self,
+        key: &str,
+        held: Option<Entry>,
+        led: &mut Vec<Landing>,
+    ) -> Result<Slot, CacheError> {
+        match self.0.flights.board(key, Flight::new) {
+            Boarding::Joined(flight) => {
+                chain::check(key, &flight)?;
+                Ok(Slot::Waits { flight, joined: true, held })
+            }
+            Boarding::Led(key, flight) => {
+                led.push(Landing::new(&self.0.flights, key, flight.clone()));
+                Ok(Slot::Waits { flight, joined: false, held })
+            }
+        }
+    }
+
+    fn start_many(
+        &self,
+        led: Vec<Landing>,
+        policy: &Policy,
+        loader: ManyLoader,
+    ) -> Result<(), CacheError> {
+        if led.is_empty() {
+            return Ok(());
+        }
+        let runtime = runtime()?;
+        let chain = Chain::extend(led.iter().map(Landing::flight));
+        let task = Arc::clone(&self.0).fly_many(led, policy.clone(), loader, chain);
+        // Owned by its flights: it ends by itself, within the load's budget.
+        drop(runtime.spawn(task.in_current_span()));
+        Ok(())
+    }
+}
+
+impl<S: CacheStore> Inner<S> {
+    /// Loads many keys and ends their flights.
+    async fn fly_many(
+        self: Arc<Self>,
+        led: Vec<Landing>,
+        policy: Policy,
+        loader: ManyLoader,
+        chain: Arc<Chain>,
+    ) {
+        let deadline = self.clock.now() + policy.load_budget();
+        let missing = self.look_up_many(led, &policy, deadline).await;
+        if missing.is_empty() {
+            return;
+        }
+        let keys = missing.iter().map(|(landing, _)| landing.key().to_owned()).collect();
+        let mut loaded = self.call(chain.scope(loader.run(keys)), deadline).await;
+        let conclude = missing.into_iter().map(|(landing, lease)| {
+            let own = match &mut loaded {
+                Ok(entries) => {
+                    let found = entries.remove(landing.key());
+                    Ok(found.unwrap_or_else(|| Entry::absent(&policy)))
+                }
+                Err(error) => Err(error.clone()),
+            };
+            let policy = &policy;
+            let inner = &self;
+            async move {
+                let outcome = inner.conclude(&landing, policy, lease, own).await;
+                landing.land(outcome);
+            }
+        });
+        join_all(conclude.collect::<Vec<_>>()).await;
+    }
+
+    /// Looks all keys up again and takes leases on those that are missing. Keys whose lease
+    /// another node holds are waited for, so that the one call of the loader has them all.
+    async fn look_up_many(
+        &self,
+        led: Vec<Landing>,
+        policy: &Policy,
+        deadline: Timestamp,
+    ) -> Vec<(Landing, Option<Lease>)> {
+        let mut missing = Vec::new();
+        let mut open = led;
+        loop {
+            let keys: Vec<_> = open.iter().map(|landing| landing.key().to_owned()).collect();
+            let found = match self.fetch_all(&keys).await {
+                Ok(found) => found,
+                Err(error) => {
+                    // The backend is in trouble: the loader answers, and nothing is stored.
+                    self.note(&error, "fetch_many");
+                    missing.extend(open.into_iter().map(|landing| (landing, None)));
+                    return missing;
+                }
+            };
+            let mut wanted = Vec::new();
+            for (landing, found) in open.into_iter().zip(found) {
+                match self.assess(landing.flight(), landing.key(), policy, TAKES, found) {
+                    Some(done) => settle(landing, done, &mut missing),
+                    None => wanted.push(landing),
+                }
+            }
+            let budget = policy.load_budget();
+            let leases = wanted.iter().map(|landing| self.store.lease(landing.key(), budget));
+            let leases = join_all(leases.collect::<Vec<_>>()).await;
+            let mut retry_at = None::<Timestamp>;
+            open = Vec::new();
+            for (landing, lease) in wanted.into_iter().zip(leases) {
+                let key = landing.key();
+                let done = match lease {
+                    Ok(LeaseOutcome::Granted(lease)) => Lookup::Missing(Some(lease)),
+                    Ok(LeaseOutcome::Fresh(entry)) => self
+                        .assess(landing.flight(), key, policy, TAKES, Some(entry))
+                        .unwrap_or(Lookup::Missing(None)),
+                    Ok(LeaseOutcome::Held { .. }) if policy.loads_alone => Lookup::Missing(None),
+                    Ok(LeaseOutcome::Held { .. }) if self.clock.now() >= deadline => {
+                        Lookup::Refused(timed_out(key))
+                    }
+                    Ok(LeaseOutcome::Held { retry_after }) => {
+                        let again = self.clock.now() + retry_after;
+                        retry_at = Some(retry_at.map_or(again, |at| at.min(again)));
+                        open.push(landing);
+                        continue;
+                    }
+                    Err(error) => {
+                        self.note(&self.failed(error, key), "lease");
+                        Lookup::Missing(None)
+                    }
+                };
+                settle(landing, done, &mut missing);
+            }
+            match retry_at {
+                None => return missing,
+                Some(at) => self.clock.sleep_until(at.min(deadline)).await,
+            }
+        }
+    }
+
+    async fn fetch_all(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        let peek = |key: &String| {
+            self.store.peek(key).filter(|entry| self.clock.is_before(entry.fresh_until()))
+        };
+        let held: Vec<_> = keys.iter().map(peek).collect();
+        if held.iter().all(Option::is_some) {
+            return Ok(held);
+        }
+        self.fetch_slots(keys).await
+    }
+}
+
+/// Ends a flight that needs no loader, or puts it with those that do.
+fn settle(landing: Landing, done: Lookup, missing: &mut Vec<(Landing, Option<Lease>)>) {
+    match done {
+        Lookup::Fresh(entry) => landing.land(Outcome::Found(entry)),
+        Lookup::Refused(error) => landing.land(Outcome::Failed(error)),
+        Lookup::Missing(lease) => missing.push((landing, lease)),
+    }
+}

@@ -1,0 +1,322 @@
+//! The engine: makes a [`CacheService`] of any [`CacheStore`]. Written once, for all backends.
+//!
+//! `docs/read-through.md` is the specification, a table of states and events; [`load`] reads like
+//! it. What keeps promise P1 (no stale fill) here: a loader runs only under a lease taken before
+//! it began, its value is stored only under that lease, and a write or removal, once it returns,
+//! has detached every flight it selects, so that no later caller joins one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::counters::{Counters, Source, bump};
+use self::flight::Flight;
+use self::flights::Flights;
+use self::throttle::Throttle;
+use crate::{
+    CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, ErrorKind, Lease, LeaseOutcome,
+    Loader, ManyLoader, Policy, Selector, check_key,
+};
+
+mod chain;
+mod counters;
+mod flight;
+mod flights;
+mod load;
+mod many;
+mod throttle;
+
+/// What an entry lives when neither its policy nor the service says how long.
+const DEFAULT_TTL: Duration = Duration::from_secs(300);
+
+/// Read-through, coalescing and freshness policies over a [`CacheStore`].
+///
+/// Clones share everything: store, loads in flight and counters. Loads that are under way when the
+/// last clone is dropped run to their end. They need a tokio runtime; reads of what is held do not.
+///
+/// # Examples
+///
+/// A store of one's own becomes a cache service:
+///
+/// ```
+/// use cache_core::{CacheService, CacheStore, Clock, ReadThrough};
+/// use std::{sync::Arc, time::Duration};
+///
+/// fn service<S: CacheStore>(store: S, clock: Clock) -> Arc<dyn CacheService> {
+///     Arc::new(ReadThrough::builder(store).default_ttl(Duration::from_secs(60)).clock(clock).build())
+/// }
+/// ```
+pub struct ReadThrough<S>(Arc<Inner<S>>);
+
+struct Inner<S> {
+    store: S,
+    clock: Clock,
+    default_ttl: Duration,
+    flights: Arc<Flights<Flight>>,
+    throttle: Throttle,
+    counters: Counters,
+}
+
+/// Makes a [`ReadThrough`].
+#[derive(Debug)]
+pub struct ReadThroughBuilder<S> {
+    store: S,
+    clock: Clock,
+    default_ttl: Duration,
+}
+
+impl<S: CacheStore> ReadThrough<S> {
+    /// The engine over `store`, with the store's clock and a default TTL of 300 s.
+    #[must_use]
+    pub fn new(store: S) -> Self {
+        Self::builder(store).build()
+    }
+
+    /// A builder that starts from what [`new`](Self::new) takes.
+    #[must_use]
+    pub fn builder(store: S) -> ReadThroughBuilder<S> {
+        ReadThroughBuilder { clock: store.clock(), store, default_ttl: DEFAULT_TTL }
+    }
+
+    /// The store underneath. What is written or removed there is not told to loads in flight.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.0.store
+    }
+
+    /// How many loads are under way that a caller could join. At rest: none.
+    #[must_use]
+    pub fn loads_in_flight(&self) -> usize {
+        self.0.flights.len()
+    }
+}
+
+impl<S: CacheStore> ReadThroughBuilder<S> {
+    /// The clock by which entries live and calls time out.
+    #[must_use]
+    pub fn clock(self, clock: impl Into<Clock>) -> Self {
+        Self { clock: clock.into(), ..self }
+    }
+
+    /// How long entries live whose policy sets no TTL.
+    #[must_use]
+    pub fn default_ttl(self, ttl: Duration) -> Self {
+        Self { default_ttl: ttl, ..self }
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn build(self) -> ReadThrough<S> {
+        let Self { store, clock, default_ttl } = self;
+        ReadThrough(Arc::new(Inner {
+            store,
+            clock,
+            default_ttl,
+            flights: Arc::new(Flights::new()),
+            throttle: Throttle::new(),
+            counters: Counters::default(),
+        }))
+    }
+}
+
+#[async_trait]
+impl<S: CacheStore> CacheStore for ReadThrough<S> {
+    #[inline(always)]
+    fn peek(&self, key: &str) -> Option<Entry> {
+        let entry = self.0.store.peek_fresh(key)?;
+        self.0.counters.hit(&entry, Source::Local);
+        Some(entry)
+    }
+
+    fn peek_fresh(&self, key: &str) -> Option<Entry> {
+        self.peek(key)
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        check_key(key)?;
+        if let Some(entry) = self.peek(key) {
+            return Ok(Some(entry));
+        }
+        let found = self.0.store.fetch(key).await.map_err(|error| self.0.failed(error, key))?;
+        self.0.count_fetched(found.as_ref());
+        Ok(found)
+    }
+
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut slots: Vec<_> = keys.iter().map(|key| self.peek(key)).collect();
+        let missing: Vec<_> = (0..keys.len()).filter(|&at| slots[at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(slots);
+        }
+        let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
+        let found = self.0.fetch_slots(&asked).await?;
+        for (at, entry) in missing.into_iter().zip(found) {
+            self.0.count_fetched(entry.as_ref());
+            slots[at] = entry;
+        }
+        Ok(slots)
+    }
+
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        check_key(key)?;
+        let _detach = self.0.detaching(Detached::Key(key));
+        let stored = self.0.store.store(key, self.0.date(entry)).await;
+        stored.map_err(|error| self.0.failed(error, key))
+    }
+
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        entries.iter().try_for_each(|(key, _)| check_key(key))?;
+        let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
+        let _detach = self.0.detaching(Detached::Keys(keys));
+        let dated = entries.into_iter().map(|(key, entry)| (key, self.0.date(entry))).collect();
+        let stored = self.0.store.store_many(dated).await;
+        stored.inspect_err(|_| bump(&self.0.counters.errors))
+    }
+
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        if let Selector::Keys(keys) = what {
+            keys.iter().try_for_each(|key| check_key(key))?;
+        }
+        self.0.counters.invalidated(what);
+        let _detach = self.0.detaching(Detached::Selected(what));
+        let removed = self.0.store.remove(what).await;
+        removed.inspect_err(|_| bump(&self.0.counters.errors))
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        check_key(key)?;
+        self.0.store.lease(key, ttl).await
+    }
+
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        self.0.store.fill(lease, self.0.date(entry)).await
+    }
+
+    async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
+        self.0.store.abandon(lease).await
+    }
+
+    fn stats(&self) -> CacheStats {
+        self.0.counters.snapshot() + self.0.store.stats()
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock.clone()
+    }
+}
+
+#[async_trait]
+impl<S: CacheStore> CacheService for ReadThrough<S> {
+    async fn load(&self, key: &str, policy: &Policy, loader: Loader) -> Result<Entry, CacheError> {
+        self.load_one(key, policy, loader).await
+    }
+
+    async fn load_many(
+        &self,
+        keys: &[String],
+        policy: &Policy,
+        loader: ManyLoader,
+    ) -> Result<Vec<Entry>, CacheError> {
+        self.load_all(keys, policy, loader).await
+    }
+
+    #[inline]
+    fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        if policy.refresh_ahead.is_none() {
+            return self.peek(key);
+        }
+        let entry = self.0.store.peek(key)?;
+        let now = self.0.clock.now();
+        if !entry.is_fresh(now) || policy.wants_refresh(&entry, now, self.0.default_ttl) {
+            return None;
+        }
+        self.0.counters.hit(&entry, Source::Local);
+        Some(entry)
+    }
+}
+
+impl<S> Inner<S> {
+    fn detaching<'a>(&'a self, what: Detached<'a>) -> Detach<'a> {
+        Detach { flights: &self.flights, what }
+    }
+
+    fn date(&self, entry: Entry) -> Entry {
+        entry.date(self.clock.now(), self.default_ttl)
+    }
+
+    /// What the store finds under `keys`: one slot per key, which is not taken on trust.
+    async fn fetch_slots(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError>
+    where
+        S: CacheStore,
+    {
+        let found = self.store.fetch_many(keys).await.and_then(|found| {
+            if found.len() == keys.len() {
+                return Ok(found);
+            }
+            let message = format!("the store gave {} slots for {} keys", found.len(), keys.len());
+            Err(CacheError::new(ErrorKind::Backend, message))
+        });
+        found.inspect_err(|_| bump(&self.counters.errors))
+    }
+
+    /// Counts a backend's error and names the key.
+    fn failed(&self, error: CacheError, key: &str) -> CacheError {
+        bump(&self.counters.errors);
+        error.with_key(key)
+    }
+
+    fn count_fetched(&self, found: Option<&Entry>) {
+        match found {
+            Some(entry) if self.clock.is_before(entry.fresh_until()) => {
+                self.counters.hit(entry, Source::Remote);
+            }
+            _ => self.counters.miss(false),
+        }
+    }
+}
+
+/// Detaches what a write or removal selects when dropped: after it, however it ended, a dropped
+/// future included.
+struct Detach<'a> {
+    flights: &'a Flights<Flight>,
+    what: Detached<'a>,
+}
+
+enum Detached<'a> {
+    Key(&'a str),
+    Keys(Vec<String>),
+    Selected(&'a Selector),
+}
+
+impl Drop for Detach<'_> {
+    fn drop(&mut self) {
+        match &self.what {
+            Detached::Key(key) => self.flights.detach(key),
+            Detached::Keys(keys) | Detached::Selected(Selector::Keys(keys)) => {
+                keys.iter().for_each(|key| self.flights.detach(key));
+            }
+            Detached::Selected(selector) => {
+                self.flights.detach_where(|key| selector.matches(key));
+            }
+        }
+    }
+}
+
+impl<S> Clone for ReadThrough<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ReadThrough<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadThrough")
+            .field("store", &self.0.store)
+            .field("default_ttl", &self.0.default_ttl)
+            .field("clock", &self.0.clock)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! What a backend implements: primitives, no policy.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{CacheError, CacheStats, Clock, Entry, Lease, LeaseOutcome, Selector};
+
+/// A place that keeps entries: the memory of the process, a Redis, two tiers.
+///
+/// A backend implements this and nothing else; [`ReadThrough`](crate::ReadThrough) makes a
+/// [`CacheService`](crate::CacheService) of it. What follows is the contract; the suite
+/// `cache_testkit::cache_conformance!` holds a backend to it.
+///
+/// # Consistency
+///
+/// One key behaves like one register: a `fetch` that begins after a `store`, `fill` or `remove` of
+/// that key returned sees its effect or a later one's. A store may drop any entry at any time (to
+/// make room, because it expired). A `peek` never shows what a `fetch` begun at that moment would
+/// not.
+///
+/// # Leases
+///
+/// A *fill* stores a value that was loaded elsewhere, so it must not undo what happened during the
+/// load. It carries the [`Lease`] taken before the load began. Every `store` and every `remove`
+/// that selects the key revokes the leases on it, whether or not an entry was there; a lease also
+/// runs out by itself. A fill under a lease that was revoked or has run out changes nothing.
+/// `fill` and `abandon` revoke nothing. A store may revoke more leases than it must.
+///
+/// # Clone, `Arc`, `Box`
+///
+/// A clone of a store, where there is one, is another handle to the same entries. `Arc<S>` and
+/// `Box<S>` of a store are stores.
+///
+/// # Cancel safety
+///
+/// Every future may be dropped at any await point. The operation then has happened or not; what it
+/// would have locked, leased or counted is released.
+#[async_trait]
+pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
+    /// What this process already holds. Never blocks, never does I/O.
+    ///
+    /// *Behaviour*
+    /// - Missing key, or one this process would have to ask for: `None`.
+    /// - Entry past its stale window: `None`. A store may return one that is stale within its
+    ///   window; a service returns only fresh ones.
+    /// - Never fails: an invalid key is a missing one.
+    fn peek(&self, key: &str) -> Option<Entry>;
+
+    /// Looks the key up wherever this store keeps it.
+    ///
+    /// *Behaviour*
+    /// - Missing key, or entry past its stale window: `Ok(None)`.
+    /// - Entry that is stale within its window: `Ok(Some(..))`; the reader asks
+    ///   [`Entry::is_fresh`].
+    /// - An absent value that is remembered: an entry that [is absent](Entry::is_absent).
+    ///
+    /// # Errors
+    ///
+    /// The backend's, and [`InvalidKey`](crate::ErrorKind::InvalidKey).
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError>;
+
+    /// Looks many keys up, in one round trip where the backend can.
+    ///
+    /// *Behaviour*
+    /// - One slot per key, in order; a key that is named twice has two slots.
+    /// - No keys: `Ok(vec![])` without I/O.
+    /// - Each slot as [`fetch`](Self::fetch).
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch), for all keys together.
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError>;
+
+    /// Writes an entry; the last writer wins.
+    ///
+    /// *Behaviour*
+    /// - Revokes leases on the key.
+    /// - Overwrites an entry, value and lifetimes both.
+    /// - A draft is settled with this store's clock and default TTL.
+    /// - An entry that is not servable any more, a TTL of zero included: whatever was under the
+    ///   key is gone afterwards.
+    ///
+    /// # Errors
+    ///
+    /// The backend's, [`InvalidKey`](crate::ErrorKind::InvalidKey), and
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where the backend has a limit; then nothing is
+    /// stored.
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError>;
+
+    /// Writes many entries, in one round trip where the backend can.
+    ///
+    /// *Behaviour*
+    /// - Each as [`store`](Self::store); of a key that is named twice the last entry stays.
+    /// - No entries: `Ok(())` without I/O.
+    /// - Not atomic: a reader may see some of them, and an error may leave some of them written.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store). An invalid key is found before anything is written.
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError>;
+
+    /// Removes what `what` selects.
+    ///
+    /// *Behaviour*
+    /// - Revokes leases on every selected key, present or not.
+    /// - Nothing selected is there: `Ok`, not an error.
+    /// - Returns how many servable entries it removed, where the backend knows.
+    /// - No keys in [`Selector::Keys`]: nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// The backend's. Entries may then have been removed in part; removing again is harmless.
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError>;
+
+    /// Asks for the right to fill `key`, good for `ttl`.
+    ///
+    /// *Behaviour*
+    /// - A store whose every caller is in this process may grant any number of leases on a key:
+    ///   the engine asks for one at a time.
+    /// - A shared store grants one at a time and answers [`LeaseOutcome::Held`] meanwhile.
+    /// - A store that notices a fresh entry may answer [`LeaseOutcome::Fresh`].
+    /// - A lease on an absent key leaves nothing behind when it runs out.
+    ///
+    /// # Errors
+    ///
+    /// The backend's, and [`InvalidKey`](crate::ErrorKind::InvalidKey).
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError>;
+
+    /// Stores under a lease.
+    ///
+    /// *Behaviour*
+    /// - `true`: stored, as [`store`](Self::store) would; where leases are granted one at a time,
+    ///   this one is used up.
+    /// - `false`: the lease was revoked or has run out; nothing changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError>;
+
+    /// Gives a lease back unused, so that the next caller need not wait for it to run out. Where
+    /// leases are granted side by side there is nothing to give back.
+    ///
+    /// *Behaviour*
+    /// - A lease that was revoked, used or has run out: nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// The backend's; the lease then runs out by itself.
+    async fn abandon(&self, lease: Lease) -> Result<(), CacheError>;
+
+    /// Counters. What a store cannot tell is 0.
+    fn stats(&self) -> CacheStats;
+
+    /// What [`peek`](Self::peek) gives, if it is fresh: what every hit goes through. A store that
+    /// can tell freshness as it finds the entry does it in one go.
+    fn peek_fresh(&self, key: &str) -> Option<Entry> {
+        self.peek(key).filter(|entry| self.clock().is_before(entry.fresh_until()))
+    }
+
+    /// The clock by which this store's entries live: the system's, unless it was given another.
+    fn clock(&self) -> Clock {
+        Clock::system()
+    }
+}
