@@ -1,0 +1,189 @@
+//! What a behaviour is given, and how it is run.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache_core::{ConcurrencyService, LockGuard, LockOptions, ManualClock};
+
+/// A behaviour that takes longer hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
+/// A part of the lock contract that a backend may be without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockCapability {
+    /// Excludes, releases, refuses bad input. Without it a backend is no lock.
+    Exclusion,
+    /// Grants in the order of arrival, and a place in the queue can be given up.
+    Fifo,
+    /// Leases end, are renewed, and are taken over.
+    Leases,
+    /// Fencing tokens increase.
+    Fencing,
+    /// `inspect` knows the holder and the number of those who wait.
+    Inspect,
+    /// `force_release` takes a lock away.
+    ForceRelease,
+    /// `shutdown` turns callers away.
+    Shutdown,
+}
+
+/// What a backend declares to be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockCapabilities(u32);
+
+impl LockCapabilities {
+    /// Everything.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// All of these but `capability`.
+    #[must_use]
+    pub const fn without(self, capability: LockCapability) -> Self {
+        Self(self.0 & !(1 << capability as u32))
+    }
+
+    /// Whether `capability` is declared.
+    #[must_use]
+    pub const fn has(self, capability: LockCapability) -> bool {
+        self.0 & (1 << capability as u32) != 0
+    }
+}
+
+/// Panics if something is declared for which `tested` holds no test. Run by the macro when the
+/// test is compiled:
+///
+/// ```compile_fail,E0080
+/// use cache_testkit::concurrency_suite::{
+///     LockCapabilities, LockCapability, check_lock_capabilities,
+/// };
+///
+/// const _: () = check_lock_capabilities(LockCapabilities::ALL, &[LockCapability::Exclusion]);
+/// ```
+pub const fn check_lock_capabilities(declared: LockCapabilities, tested: &[LockCapability]) {
+    use LockCapability::{Exclusion, Fencing, Fifo, ForceRelease, Inspect, Leases, Shutdown};
+    let all = [Exclusion, Fifo, Leases, Fencing, Inspect, ForceRelease, Shutdown];
+    let mut untested = declared;
+    let mut i = 0;
+    while i < tested.len() {
+        untested = untested.without(tested[i]);
+        i += 1;
+    }
+    i = 0;
+    while i < all.len() {
+        assert!(!untested.has(all[i]), "a capability is declared for which no test runs");
+        i += 1;
+    }
+}
+
+/// A backend under test, made anew for each behaviour.
+#[derive(Clone)]
+pub struct LockHarness {
+    /// The backend.
+    pub service: Arc<dyn ConcurrencyService>,
+    /// Its clock, if it runs on one that can be moved. Otherwise the suite waits in real time.
+    pub clock: Option<ManualClock>,
+    prefix: String,
+}
+
+impl LockHarness {
+    /// A backend on real time.
+    pub fn new(service: impl ConcurrencyService) -> Self {
+        Self { service: Arc::new(service), clock: None, prefix: String::new() }
+    }
+
+    /// A backend that was made with `clock`.
+    #[must_use]
+    pub fn with_clock(mut self, clock: ManualClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// For a backend that shares a server with other tests: starts every key with `prefix`.
+    #[must_use]
+    pub fn with_key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The key to use for `name`.
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Takes the lock; waits 10 s of real or manual time.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get it.
+    pub async fn hold(&self, key: &str) -> LockGuard {
+        let guard = self.service.acquire(key, &LockOptions::default()).await;
+        guard.expect("the lock can be taken")
+    }
+
+    /// Lets time pass: moves the manual clock, or sleeps.
+    pub async fn pass(&self, time: Duration) {
+        match &self.clock {
+            Some(clock) => clock.advance(time),
+            // A real backend on a real clock: nothing else can make its time pass.
+            None => tokio::time::sleep(time).await,
+        }
+    }
+
+    /// Waits until `count` callers wait for `key`, as `inspect` tells.
+    ///
+    /// # Panics
+    ///
+    /// If that does not come about within 10 s.
+    pub async fn waiters(&self, key: &str, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let info = self.service.inspect(key).await.expect("the lock can be inspected");
+            let waiters = info.map_or(0, |info| info.waiters);
+            if waiters == count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{waiters} wait for {key:?}, not {count}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl fmt::Debug for LockHarness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockHarness")
+            .field("service", &self.service)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs one behaviour on a backend from `factory`, in a runtime of its own; does nothing if the
+/// backend does not declare what it `needs`.
+///
+/// # Panics
+///
+/// If the behaviour does, or does not end within a minute.
+pub fn run_lock_behaviour<M, B>(
+    declared: LockCapabilities,
+    needs: LockCapability,
+    factory: impl FnOnce() -> M,
+    behaviour: impl FnOnce(LockHarness) -> B,
+) where
+    M: Future<Output = LockHarness>,
+    B: Future<Output = ()>,
+{
+    if !declared.has(needs) {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    runtime.block_on(async {
+        let run = async { behaviour(factory().await).await };
+        tokio::time::timeout(HANGS_AFTER, run).await.expect("the behaviour ends");
+    });
+}

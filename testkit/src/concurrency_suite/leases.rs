@@ -1,0 +1,95 @@
+//! Leases: renewal, their end, takeover.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use cache_core::{ConcurrencyServiceExt, LockErrorKind, LockOptions};
+
+use super::LockHarness;
+
+/// Short enough to wait for in real time, long enough for a busy machine.
+const LEASE: Duration = Duration::from_millis(400);
+
+/// A section of five leases with renewal: never lost, never near its end.
+pub async fn p4_15_a_renewed_lease_outlasts_a_long_section(h: LockHarness) {
+    let (key, h2) = (h.key("renewed"), h.clone());
+    let options = LockOptions::default().lease(LEASE).max_hold(20 * LEASE);
+    let section = |held: cache_core::HeldLock| async move {
+        for _ in 0..10 {
+            h2.pass(LEASE / 2).await;
+            // Lets whatever renews run, and this section be polled anew.
+            tokio::task::yield_now().await;
+            let left = held.remaining();
+            assert!(left > LEASE / 4 && left <= LEASE, "{left:?}");
+            held.check().unwrap();
+        }
+        "done"
+    };
+    assert_eq!(h.service.with_lock_opts(&key, &options, section).await.unwrap(), "done");
+}
+
+/// A section longer than `max_hold` is stopped there, and never polled afterwards.
+pub async fn p4_16_a_section_stops_at_max_hold(h: LockHarness) {
+    let (key, h2) = (h.key("max_hold"), h.clone());
+    let options = LockOptions::default().lease(LEASE).max_hold(2 * LEASE);
+    let went_on = AtomicBool::new(false);
+    let section = async {
+        h2.pass(2 * LEASE).await;
+        tokio::task::yield_now().await;
+        went_on.store(true, SeqCst);
+        pending::<()>().await;
+    };
+    let error = h.service.with_lock_opts(&key, &options, |_| section).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::MaxHoldExceeded);
+    assert!(!went_on.load(SeqCst), "polled after its lease");
+    h.hold(&key).await.release().await.unwrap();
+}
+
+/// Without renewal the lock ends with its first lease.
+pub async fn p4_16_a_lease_that_is_not_renewed_ends(h: LockHarness) {
+    let (key, h2) = (h.key("single"), h.clone());
+    let options = LockOptions::default().lease(LEASE).renew(false);
+    let section = async {
+        h2.pass(LEASE).await;
+        pending::<()>().await;
+    };
+    let error = h.service.with_lock_opts(&key, &options, |_| section).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::LeaseLost);
+    assert!(!error.is_retryable(), "part of the section has run");
+    h.hold(&key).await.release().await.unwrap();
+}
+
+/// When a lease ends the head of the queue has the lock; the old guard's release errs and leaves
+/// the new holder alone.
+pub async fn p4_16_the_next_takes_over_and_the_late_release_spares_it(h: LockHarness) {
+    let key = h.key("takeover");
+    let options = LockOptions::default().lease(LEASE).renew(false);
+    let old = h.service.acquire(&key, &options).await.unwrap();
+    let (h2, key2) = (h.clone(), key.clone());
+    let waiter = tokio::spawn(async move { h2.hold(&key2).await });
+    h.waiters(&key, 1).await;
+    h.pass(LEASE).await;
+    let new = waiter.await.unwrap();
+    assert!(new.fencing_token() > old.fencing_token());
+    assert_eq!(old.check().unwrap_err().kind(), LockErrorKind::LeaseLost);
+    assert_eq!(old.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
+    new.check().unwrap();
+    assert!(h.service.try_acquire(&key, &options).await.unwrap().is_none(), "still held");
+    new.release().await.unwrap();
+}
+
+/// `lost` waits while the lease runs and resolves at its end.
+pub async fn p4_16_lost_tells_when_the_lease_ends(h: LockHarness) {
+    let key = h.key("lost");
+    let options = LockOptions::default().lease(LEASE).renew(false);
+    let guard = h.service.acquire(&key, &options).await.unwrap();
+    let held = guard.held();
+    let lost = tokio::spawn(async move { held.lost().await });
+    tokio::task::yield_now().await;
+    assert!(!lost.is_finished());
+    h.pass(LEASE).await;
+    assert_eq!(lost.await.unwrap().kind(), LockErrorKind::LeaseLost);
+    assert_eq!(guard.lost().await.kind(), LockErrorKind::LeaseLost);
+    assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
+}

@@ -1,0 +1,73 @@
+//! The list of behaviours, once; the tests and their inventory are made from it.
+
+/// Makes a `#[test]` of every behaviour of the lock contract.
+///
+/// The first argument makes a backend: a closure that returns a future of a
+/// [`LockHarness`](crate::concurrency_suite::LockHarness). The second says what the backend can
+/// do, [everything](crate::concurrency_suite::LockCapabilities::ALL) if it is left out. What is
+/// declared and has no test does not compile. Put it in a module of its own for each backend.
+#[macro_export]
+macro_rules! concurrency_conformance {
+    ($factory:expr) => {
+        $crate::concurrency_conformance!(
+            $factory,
+            $crate::concurrency_suite::LockCapabilities::ALL
+        );
+    };
+    ($factory:expr, $capabilities:expr) => {
+        $crate::__lock_tests! { ($factory, $capabilities)
+            Exclusion: p4_01_a_free_lock_runs_the_section;
+            Exclusion: p4_02_a_held_lock_is_not_waited_for_by_try;
+            Exclusion: p4_05_hundred_tasks_exclude_each_other;
+            Exclusion: p4_07_distinct_keys_do_not_block_each_other;
+            Exclusion: p4_10_a_panic_passes_through_and_releases;
+            Exclusion: p4_11_an_error_is_a_value_and_releases;
+            Exclusion: p4_12_a_dropped_section_releases;
+            Exclusion: p4_13_a_guard_dropped_without_a_runtime_releases;
+            Exclusion: p4_17_nesting_one_key_is_a_deadlock_at_once;
+            Exclusion: p4_17_two_sections_joined_in_one_task_take_turns;
+            Exclusion: p4_17_nesting_two_keys_is_fine;
+            Exclusion: keys_have_1_to_1024_bytes;
+            Exclusion: options_out_of_range_are_refused;
+            Exclusion: huge_durations_saturate;
+            Exclusion: a_released_lock_is_over_for_its_views;
+            Fencing: tokens_increase_with_every_grant;
+            Fifo: p4_03_waiting_is_bounded;
+            Fifo: p4_03_a_wait_of_zero_tries_once;
+            Fifo: p4_04_a_cancelled_waiter_leaves_the_queue;
+            Fifo: p4_08_locks_are_granted_in_order_of_arrival;
+            Fifo: p4_09_the_releaser_does_not_overtake;
+            Leases: p4_15_a_renewed_lease_outlasts_a_long_section;
+            Leases: p4_16_a_section_stops_at_max_hold;
+            Leases: p4_16_a_lease_that_is_not_renewed_ends;
+            Leases: p4_16_the_next_takes_over_and_the_late_release_spares_it;
+            Leases: p4_16_lost_tells_when_the_lease_ends;
+            Inspect: inspect_tells_who_holds_and_how_many_wait;
+            ForceRelease: force_release_hits_only_the_holder_it_names;
+            Shutdown: shutdown_turns_waiters_and_newcomers_away;
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __lock_tests {
+    (($factory:expr, $capabilities:expr) $($needs:ident: $name:ident;)+) => {
+        const _: () = $crate::concurrency_suite::check_lock_capabilities(
+            $capabilities,
+            &[$($crate::concurrency_suite::LockCapability::$needs),+],
+        );
+
+        $(
+            #[test]
+            fn $name() {
+                $crate::concurrency_suite::run_lock_behaviour(
+                    $capabilities,
+                    $crate::concurrency_suite::LockCapability::$needs,
+                    $factory,
+                    $crate::concurrency_suite::$name,
+                );
+            }
+        )+
+    };
+}

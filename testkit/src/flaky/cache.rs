@@ -1,0 +1,169 @@
+//! The wrapper: records every operation and lets happen to it what the faults say.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cache_core::{
+    CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, Loader,
+    ManyLoader, Policy, Selector,
+};
+
+use super::faults::{Faults, Stage};
+use super::operation::Operation;
+
+/// A cache that fails, is slow, or waits, where a test wants it to.
+///
+/// It wraps a [`CacheStore`], to stand under [`ReadThrough`](cache_core::ReadThrough) or in a tier,
+/// or a [`CacheService`], to stand before the code under test. [`faults`](Self::faults) controls
+/// it. Faults befall every operation but `peek`, which never fails nor waits, and `stats`.
+///
+/// ```
+/// use cache_core::{CacheService, CacheServiceExt, ErrorKind};
+/// use cache_testkit::{FlakyCache, MockCacheService};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let cache = FlakyCache::remote(MockCacheService::passthrough());
+/// let faults = cache.faults();
+/// faults.when(|operation| operation.is_read()).once().fail(ErrorKind::Unavailable);
+///
+/// assert!(cache.get::<u32>("a").await.is_err());
+/// assert_eq!(cache.get::<u32>("a").await.unwrap(), None);
+/// assert_eq!(faults.count(|operation| operation.concerns("a")), 2);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct FlakyCache<S> {
+    inner: S,
+    faults: Faults,
+    /// Whether `peek` shows nothing.
+    remote: bool,
+}
+
+impl<S: CacheStore> FlakyCache<S> {
+    /// `inner`, without a fault as yet.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self { inner, faults: Faults::default(), remote: false }
+    }
+
+    /// `inner` as if it were far away: `peek` shows nothing, so every lookup is an operation.
+    #[must_use]
+    pub fn remote(inner: S) -> Self {
+        Self { remote: true, ..Self::new(inner) }
+    }
+
+    /// What controls it, also after it was handed over to an engine or a service.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    /// Every operation so far, in the order in which they began.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operation> {
+        self.faults.operations()
+    }
+
+    /// The cache inside.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    async fn around<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, CacheError>>,
+    ) -> Result<T, CacheError> {
+        let clock = self.inner.clock();
+        self.faults.note(&operation);
+        self.faults.befall(Stage::Before, &operation, &clock).await?;
+        let result = call.await;
+        self.faults.befall(Stage::After, &operation, &clock).await?;
+        result
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: CacheStore> CacheStore for FlakyCache<S> {
+    fn peek(&self, key: &str) -> Option<Entry> {
+        if self.remote { None } else { self.inner.peek(key) }
+    }
+
+    fn peek_fresh(&self, key: &str) -> Option<Entry> {
+        if self.remote { None } else { self.inner.peek_fresh(key) }
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let operation = Operation::Fetch { key: key.to_owned() };
+        self.around(operation, self.inner.fetch(key)).await
+    }
+
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        let operation = Operation::FetchMany { keys: keys.to_vec() };
+        self.around(operation, self.inner.fetch_many(keys)).await
+    }
+
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        let operation = Operation::Store { key: key.to_owned() };
+        self.around(operation, self.inner.store(key, entry)).await
+    }
+
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        let keys = entries.iter().map(|(key, _)| key.clone()).collect();
+        self.around(Operation::StoreMany { keys }, self.inner.store_many(entries)).await
+    }
+
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        let operation = Operation::Remove { what: what.clone() };
+        self.around(operation, self.inner.remove(what)).await
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        let operation = Operation::Lease { key: key.to_owned(), ttl };
+        self.around(operation, self.inner.lease(key, ttl)).await
+    }
+
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        let operation = Operation::Fill { key: lease.key().to_owned() };
+        self.around(operation, self.inner.fill(lease, entry)).await
+    }
+
+    async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
+        let operation = Operation::Abandon { key: lease.key().to_owned() };
+        self.around(operation, self.inner.abandon(lease)).await
+    }
+
+    fn stats(&self) -> CacheStats {
+        self.inner.stats()
+    }
+
+    fn clock(&self) -> Clock {
+        self.inner.clock()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: CacheService> CacheService for FlakyCache<S> {
+    async fn load(&self, key: &str, policy: &Policy, loader: Loader) -> Result<Entry, CacheError> {
+        let operation = Operation::Load { key: key.to_owned() };
+        self.around(operation, self.inner.load(key, policy, loader)).await
+    }
+
+    async fn load_many(
+        &self,
+        keys: &[String],
+        policy: &Policy,
+        loader: ManyLoader,
+    ) -> Result<Vec<Entry>, CacheError> {
+        let operation = Operation::LoadMany { keys: keys.to_vec() };
+        self.around(operation, self.inner.load_many(keys, policy, loader)).await
+    }
+
+    fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        if self.remote { None } else { self.inner.peek_for(key, policy) }
+    }
+}

@@ -1,0 +1,132 @@
+//! The mock as a cache: what the script knows it answers, the rest goes to mockall.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cache_core::{
+    CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, Loader,
+    ManyLoader, Policy, Selector,
+};
+
+use super::cache::MockCacheService;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl CacheStore for MockCacheService {
+    fn peek(&self, key: &str) -> Option<Entry> {
+        match self.script.about(key) {
+            Some(answer) => answer.entry(key).ok().flatten(),
+            None if self.expects.peek => self.calls.peek(key),
+            None => None,
+        }
+    }
+
+    fn peek_fresh(&self, key: &str) -> Option<Entry> {
+        self.peek(key).filter(|entry| self.clock().is_before(entry.fresh_until()))
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        match self.script.about(key) {
+            Some(answer) => answer.entry(key),
+            None => self.calls.fetch(key).await,
+        }
+    }
+
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        if !self.script.knows_all(keys) {
+            return self.calls.fetch_many(keys).await;
+        }
+        let known = keys.iter().filter_map(|key| Some((key, self.script.about(key)?)));
+        known.map(|(key, answer)| answer.entry(key)).collect()
+    }
+
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        match self.script.set(key, &entry) {
+            Some(done) => done,
+            None => self.calls.store(key, entry).await,
+        }
+    }
+
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        let mut others = Vec::new();
+        for (key, entry) in entries {
+            match self.script.set(&key, &entry) {
+                Some(done) => done?,
+                None => others.push((key, entry)),
+            }
+        }
+        if others.is_empty() { Ok(()) } else { self.calls.store_many(others).await }
+    }
+
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        match self.script.remove(what) {
+            Some(done) => done.map(|()| None),
+            None => self.calls.remove(what).await,
+        }
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        self.calls.lease(key, ttl).await
+    }
+
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        self.calls.fill(lease, entry).await
+    }
+
+    async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
+        self.calls.abandon(lease).await
+    }
+
+    fn stats(&self) -> CacheStats {
+        if self.expects.stats { self.calls.stats() } else { CacheStats::default() }
+    }
+
+    fn clock(&self) -> Clock {
+        if self.expects.clock { self.calls.clock() } else { Clock::system() }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl CacheService for MockCacheService {
+    async fn load(&self, key: &str, policy: &Policy, loader: Loader) -> Result<Entry, CacheError> {
+        let Some(answer) = self.script.about(key) else {
+            return self.calls.load(key, policy, loader).await;
+        };
+        match answer.entry(key)? {
+            Some(entry) if loader.accepts(&entry) => Ok(entry),
+            _ => loader.run().await.map_err(|error| error.with_key(key)),
+        }
+    }
+
+    async fn load_many(
+        &self,
+        keys: &[String],
+        policy: &Policy,
+        loader: ManyLoader,
+    ) -> Result<Vec<Entry>, CacheError> {
+        if !self.script.knows_all(keys) {
+            return self.calls.load_many(keys, policy, loader).await;
+        }
+        let held = self.fetch_many(keys).await?;
+        let mut missing: Vec<String> = Vec::new();
+        for (key, entry) in keys.iter().zip(&held) {
+            if entry.is_none() && !missing.contains(key) {
+                missing.push(key.clone());
+            }
+        }
+        let loaded = if missing.is_empty() { None } else { Some(loader.run(missing).await?) };
+        let found = |key: &String| loaded.as_ref().and_then(|loaded| loaded.get(key)).cloned();
+        let slot = |(key, held): (&String, Option<Entry>)| {
+            held.or_else(|| found(key)).unwrap_or_else(|| Entry::absent(policy))
+        };
+        Ok(keys.iter().zip(held).map(slot).collect())
+    }
+
+    fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        if self.script.about(key).is_none() && self.expects.peek_for {
+            return self.calls.peek_for(key, policy);
+        }
+        self.peek(key)
+    }
+}

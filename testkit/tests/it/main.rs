@@ -1,0 +1,19 @@
+//! The testkit tested: mocks, faults, and the suite on backends that are right and wrong.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of it is tests, helpers included"
+)]
+
+mod backend;
+mod backends;
+mod capabilities;
+mod faults;
+mod flaky_store;
+mod list;
+mod mocks;
+mod planted_bugs;
+mod real_time;
+mod user_backend;

@@ -1,0 +1,115 @@
+//! The suite can fail: each planted bug is caught by the behaviours that are about it, and by none
+//! that are not run here for lack of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cache_testkit::suite::{BEHAVIOURS, Behaviour, run};
+
+use crate::backend::{Bug, harness_of};
+
+/// Whether the behaviour fails on a store with this bug.
+fn catches(behaviour: &Behaviour, bug: Bug) -> bool {
+    let test = || run(|| harness_of(|store| store.with_bug(bug)), behaviour);
+    catch_unwind(AssertUnwindSafe(test)).is_err()
+}
+
+fn caught(bug: Bug, by: &[&str]) {
+    for name in by {
+        let behaviour = Behaviour::named(name).unwrap_or_else(|| panic!("no behaviour {name}"));
+        assert!(!catches(behaviour, Bug::None), "{name} fails without a bug");
+        assert!(catches(behaviour, bug), "{name} does not catch {bug:?}");
+    }
+}
+
+macro_rules! planted {
+    ($($test:ident: $bug:ident => [$($by:ident),* $(,)?];)*) => {
+        $(
+            #[test]
+            fn $test() {
+                caught(Bug::$bug, &[$(stringify!($by)),*]);
+            }
+        )*
+    };
+}
+
+planted! {
+    a_fill_that_ignores_its_lease: FillIgnoresLease => [
+        p1_01_key_removed_while_loading,
+        p1_01_one_of_many_removed_while_loading,
+        p1_01_absent_is_no_exception,
+        p1_02_key_overwritten_while_loading,
+        p1_03_prefix_removed_while_loading,
+        p1_04_cleared_while_loading,
+        p1_08_key_removed_during_refresh_ahead,
+        p1_09_key_removed_after_the_caller_s_timeout,
+        p1_10_a_lease_that_ran_out_fills_nothing,
+        p1_11_absent_key_removed_while_loading,
+        a_write_revokes_leases,
+        a_clone_is_the_same_cache,
+        loads_are_counted_as_what_they_are,
+    ];
+    a_fill_after_the_lease_ran_out: FillIgnoresLeaseEnd => [
+        p1_10_a_lease_that_ran_out_fills_nothing,
+    ];
+    a_removal_that_revokes_nothing: RemoveRevokesNothing => [
+        p1_01_key_removed_while_loading,
+        p1_08_key_removed_during_refresh_ahead,
+        p1_09_key_removed_after_the_caller_s_timeout,
+        p1_11_absent_key_removed_while_loading,
+        a_removal_revokes_leases,
+    ];
+    a_prefix_removal_that_revokes_nothing: PrefixRevokesNothing => [
+        p1_03_prefix_removed_while_loading,
+        a_prefix_removal_revokes_leases,
+    ];
+    a_clear_that_revokes_nothing: ClearRevokesNothing => [
+        p1_04_cleared_while_loading,
+        clear_revokes_leases,
+    ];
+    a_write_that_revokes_nothing: StoreRevokesNothing => [
+        p1_02_key_overwritten_while_loading,
+        a_write_revokes_leases,
+    ];
+    a_fill_that_revokes_others: FillRevokesAll => [
+        reads_and_other_keys_fills_revoke_nothing,
+    ];
+    an_expiry_that_is_not_checked: ExpiryUnchecked => [
+        an_expired_entry_is_missing_everywhere,
+        a_stale_entry_is_fetched_but_not_read,
+        writing_what_has_expired_removes,
+    ];
+    an_expiry_a_millisecond_early: ExpiryEarly => [p8_01_ttl_to_the_millisecond];
+    an_overwrite_that_keeps_the_ttl: OverwriteKeepsTtl => [
+        overwriting_replaces_the_ttl,
+        overwriting_replaces_the_stale_window,
+    ];
+    a_prefix_that_is_a_substring: PrefixIsSubstring => [
+        a_prefix_selects_what_begins_with_it,
+        a_typed_cache_removes_its_own,
+    ];
+    a_prefix_that_is_a_pattern: PrefixIsGlob => [glob_characters_in_a_prefix_are_literal];
+    duplicate_keys_that_collapse: DuplicatesCollapse => [duplicate_keys_have_a_slot_each];
+    a_zero_ttl_that_changes_nothing: ZeroTtlKeepsOld => [
+        writing_what_has_expired_removes,
+        p8_02_a_zero_ttl_keeps_nothing,
+    ];
+    an_abandoned_lease_that_removes: AbandonRemoves => [
+        a_lease_hides_nothing,
+        abandoning_too_late_does_nothing,
+    ];
+    a_count_that_includes_the_expired: CountsExpired => [removals_are_counted_or_said_not_to_be];
+    a_lease_that_is_an_entry: LeaseIsAnEntry => [a_lease_is_not_an_entry];
+    a_local_ttl_that_is_ignored: SettlesWithoutLocalTtl => [
+        local_ttl_bounds_what_the_process_holds,
+    ];
+    keys_that_are_folded: KeysCaseInsensitive => [keys_are_taken_literally];
+    many_writes_that_keep_the_first: StoreManyKeepsFirst => [set_many_writes_each];
+}
+
+/// Without a bug every behaviour passes; a planted one is caught by some.
+#[test]
+fn every_planted_bug_fails_the_suite() {
+    for behaviour in BEHAVIOURS {
+        assert!(!catches(behaviour, Bug::None), "{} fails without a bug", behaviour.name);
+    }
+}
