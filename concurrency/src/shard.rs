@@ -1,0 +1,66 @@
+//! A [`State`] behind a mutex. Wakers are called and dropped after the unlock: what a waker does
+//! is not known here, and it may come back for this very shard.
+
+use std::task::Waker;
+
+use cache_core::{Clock, Timestamp};
+
+use crate::state::{Entered, Holder, Look, State, Terms};
+use crate::sync::Mutex;
+
+/// Aligned so that two shards never share a cache line (lines are fetched in pairs).
+#[repr(align(128))]
+pub(crate) struct Shard {
+    state: Mutex<State>,
+    clock: Clock,
+}
+
+impl Shard {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { state: Mutex::new(State::default()), clock }
+    }
+
+    pub(crate) fn enter(
+        &self,
+        name: &str,
+        terms: Terms,
+        queues: bool,
+        now: Timestamp,
+        draw: impl FnOnce(Timestamp) -> u64,
+    ) -> Entered {
+        let (entered, wake) = self.state.lock().enter(name, terms, queues, &self.clock, now, draw);
+        wake_up(wake);
+        entered
+    }
+
+    pub(crate) fn look(&self, name: &str, place: u64, waker: &Waker) -> Look {
+        let waker = waker.clone();
+        let (look, wake, _dropped) = self.state.lock().look(name, place, waker, &self.clock);
+        wake_up(wake);
+        look
+    }
+
+    pub(crate) fn leave(&self, name: &str, place: u64) {
+        let (wake, _dropped) = self.state.lock().leave(name, place, &self.clock);
+        wake_up(wake);
+    }
+
+    pub(crate) fn inspect(&self, name: &str) -> Option<(Holder, usize)> {
+        self.state.lock().inspect(name)
+    }
+
+    pub(crate) fn close(&self) {
+        let wakers = self.state.lock().close();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().len()
+    }
+}
+
+fn wake_up(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
