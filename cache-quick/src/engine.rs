@@ -1,0 +1,218 @@
+//! quick_cache as the map of a store.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache_core::memory::{Address, MemoryEngine, Passthrough, Slot, Swept};
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
+use smol_str::SmolStr;
+
+/// The least a shard of a cache bounded in bytes should hold: quick_cache keeps no entry that is
+/// larger than its shard.
+const SHARD_BYTES: u64 = 4 * 1024 * 1024;
+/// What an entry is taken to weigh when room for the bookkeeping of entries is set aside.
+const TYPICAL_ENTRY_BYTES: u64 = 1024;
+
+/// What bounds a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// So many entries.
+    Entries(u64),
+    /// So many bytes of keys and encoded values.
+    Bytes(u64),
+    /// Both: an entry then weighs at least its share of the bytes.
+    Both { entries: u64, bytes: u64 },
+}
+
+/// A [`MemoryEngine`] on quick_cache: S3-FIFO-like eviction, exact weights.
+pub(crate) struct QuickEngine {
+    cache: Cache<Key, Slot, Weight, BuildHasherDefault<Passthrough>, Collect>,
+    evictions: AtomicU64,
+}
+
+impl QuickEngine {
+    /// An engine within `bound`, or none where the bound is 0.
+    pub(crate) fn new(bound: Bound) -> Option<Self> {
+        let (entries, capacity, weight) = match bound {
+            Bound::Entries(entries) => (entries, entries, Weight::Entries),
+            Bound::Bytes(bytes) => {
+                ((bytes / TYPICAL_ENTRY_BYTES).max(1), bytes, Weight::Bytes { least: 1 })
+            }
+            Bound::Both { entries, bytes } => {
+                let least = bytes.checked_div(entries)?.max(1);
+                (entries, bytes, Weight::Bytes { least })
+            }
+        };
+        if capacity == 0 {
+            return None;
+        }
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(usize::try_from(entries).unwrap_or(usize::MAX));
+        options.weight_capacity(capacity);
+        if let Weight::Bytes { .. } = weight {
+            let shards = (capacity / SHARD_BYTES).clamp(1, 4 * threads());
+            options.shards(usize::try_from(shards).unwrap_or(1));
+        }
+        // Fails only if one of the two capacities is not set.
+        let options = options.build().ok()?;
+        let cache = Cache::with_options(options, weight, Passthrough::builder(), Collect);
+        Some(Self { cache, evictions: AtomicU64::new(0) })
+    }
+}
+
+fn threads() -> u64 {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64)
+}
+
+impl MemoryEngine for QuickEngine {
+    #[inline]
+    fn get(&self, at: Address<'_>) -> Option<Slot> {
+        self.cache.get(&Probe(at))
+    }
+
+    fn ticket(&self, at: Address<'_>) -> Option<u32> {
+        self.cache.peek(&Probe(at)).map(|slot| slot.ticket())
+    }
+
+    fn insert(&self, at: Address<'_>, slot: Slot) {
+        let mut dropped = Vec::new();
+        let key = Key { hash: at.hash, key: at.key.into() };
+        self.cache.insert_with_lifecycle(key, slot, &mut dropped);
+        // What was under the key itself was replaced, not evicted.
+        let evicted = dropped.iter().filter(|(key, _)| !Probe(at).equivalent(key)).count();
+        if evicted > 0 {
+            self.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, at: Address<'_>) -> Option<Slot> {
+        self.cache.remove(&Probe(at)).map(|(_, slot)| slot)
+    }
+
+    fn remove_prefix(&self, prefix: &str, live: &dyn Fn(&Slot) -> bool) -> u64 {
+        let removed = AtomicU64::new(0);
+        self.cache.retain(|key, slot| {
+            let stays = !key.key.as_str().starts_with(prefix);
+            if !stays && live(slot) {
+                removed.fetch_add(1, Ordering::Relaxed);
+            }
+            stays
+        });
+        removed.into_inner()
+    }
+
+    fn sweep(&self, hash: u64, ticket: u32, live: &dyn Fn(&Slot) -> bool) -> Swept {
+        let at = ByHash(hash);
+        match self.cache.peek(&at) {
+            Some(slot) if slot.ticket() != ticket => Swept::Gone,
+            Some(slot) if live(&slot) => Swept::Kept,
+            // The key's stripe is locked: nobody else writes it meanwhile.
+            Some(_) => match self.cache.remove_if(&at, |slot| slot.ticket() == ticket) {
+                Some(_) => Swept::Removed,
+                None => Swept::Gone,
+            },
+            None => Swept::Gone,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.cache.len() as u64
+    }
+
+    fn weight(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for QuickEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuickEngine")
+            .field("entries", &self.cache.len())
+            .field("weight", &self.cache.weight())
+            .field("capacity", &self.cache.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key that knows its hash.
+#[derive(Clone, PartialEq, Eq)]
+struct Key {
+    hash: u64,
+    key: SmolStr,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Finds a key without owning one.
+struct Probe<'a>(Address<'a>);
+
+impl Hash for Probe<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl Equivalent<Key> for Probe<'_> {
+    #[inline]
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0.hash == key.hash && self.0.key == key.key.as_str()
+    }
+}
+
+/// Finds a key by its hash alone, for the sweep, which checks what it finds.
+struct ByHash(u64);
+
+impl Hash for ByHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+impl Equivalent<Key> for ByHash {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0 == key.hash
+    }
+}
+
+#[derive(Clone)]
+enum Weight {
+    Entries,
+    /// Bytes of key and encoded value, at least `least`, which is not 0: quick_cache never evicts
+    /// what weighs nothing.
+    Bytes {
+        least: u64,
+    },
+}
+
+impl Weighter<Key, Slot> for Weight {
+    fn weight(&self, key: &Key, slot: &Slot) -> u64 {
+        match self {
+            Self::Entries => 1,
+            Self::Bytes { least } => ((key.key.len() + slot.value_bytes()) as u64).max(*least),
+        }
+    }
+}
+
+/// Collects what an insert drops, to be looked at and dropped after the shard's lock is released: a
+/// value's `Drop` is its user's code.
+#[derive(Clone)]
+struct Collect;
+
+impl Lifecycle<Key, Slot> for Collect {
+    type RequestState = Vec<(Key, Slot)>;
+
+    fn on_evict(&self, dropped: &mut Self::RequestState, key: Key, slot: Slot) {
+        dropped.push((key, slot));
+    }
+}

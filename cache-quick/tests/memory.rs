@@ -1,0 +1,195 @@
+//! P9: memory stays within its bound, and counts stay exact, whatever is put in and taken out.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::time::Duration;
+
+use cache_core::{CacheServiceExt, CacheStore, Entry, ManualClock, Policy, Selector, Timestamp};
+use cache_quick::{QuickCacheService, QuickStore};
+
+const MIB: u64 = 1024 * 1024;
+
+fn key(id: u64) -> String {
+    format!("k:{id}")
+}
+
+/// An entry that lives for ever, of so many bytes.
+fn entry(bytes: usize) -> Entry {
+    Entry::restore(Some(vec![b' '; bytes]), Timestamp::MAX, Timestamp::MAX)
+}
+
+/// What is really held, in entries and in bytes of key and value.
+fn held(store: &QuickStore, keys: u64) -> (u64, u64) {
+    let found = (0..keys).filter_map(|id| store.peek(&key(id)).map(|entry| (key(id), entry)));
+    found.fold((0, 0), |(entries, bytes), (key, entry)| {
+        let value = entry.bytes().map_or(0, <[u8]>::len);
+        (entries + 1, bytes + (key.len() + value) as u64)
+    })
+}
+
+#[tokio::test]
+async fn p9_01_ten_million_inserts_of_random_sizes_stay_within_the_bound() {
+    const KEYS: u64 = 300_000;
+    const BOUND: u64 = 32 * MIB;
+    let store = QuickStore::builder().max_weight(BOUND).build_store();
+    let mut random = fastrand::Rng::with_seed(1);
+    for round in 0..10_000_000_u32 {
+        // Mostly small values, some of several kilobytes.
+        let bytes = if random.u8(..) < 250 { random.usize(..200) } else { random.usize(..8_000) };
+        store.store(&key(random.u64(..KEYS)), entry(bytes)).await.unwrap();
+        if round % 100_000 == 0 {
+            let stats = store.stats();
+            assert!(stats.weighted_size <= BOUND, "{stats:?}");
+            assert!((store.sweep_records() as u64) < 2 * stats.entries + 10_000, "{stats:?}");
+        }
+    }
+    let stats = store.stats();
+    assert!(stats.weighted_size > BOUND * 9 / 10, "the room is used: {stats:?}");
+    assert_eq!(held(&store, KEYS), (stats.entries, stats.weighted_size));
+}
+
+#[test]
+fn p9_02_ten_million_inserts_and_removals_of_hot_keys_leave_counts_exact() {
+    const KEYS: u64 = 300;
+    let store = QuickStore::builder().max_capacity(1_000).build_store();
+    let work = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            for _ in 0..5_000_000 {
+                let key = key(random.u64(..KEYS));
+                match random.bool() {
+                    true => store.store(&key, entry(8)).await.unwrap(),
+                    false => drop(store.remove(&Selector::key(key)).await.unwrap()),
+                }
+            }
+        });
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| work(1));
+        scope.spawn(|| work(2));
+    });
+    let stats = store.stats();
+    assert_eq!(held(&store, KEYS).0, stats.entries);
+    assert_eq!(stats.weighted_size, stats.entries);
+    assert!(store.sweep_records() < 4_000, "{} records", store.sweep_records());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for id in KEYS..1_000 {
+        runtime.block_on(store.store(&key(id), entry(8))).unwrap();
+    }
+    let admitted = (KEYS..1_000).filter(|id| store.peek(&key(*id)).is_some()).count();
+    assert!(admitted > 600, "of 700 new keys {admitted} were admitted");
+}
+
+#[tokio::test]
+async fn expired_entries_that_nobody_reads_are_freed_by_writes_to_other_keys() {
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().max_capacity(20_000).clock(&clock).build();
+    for id in 0..10_000 {
+        cache.set(&key(id), &id, Duration::from_secs(1)).await.unwrap();
+    }
+    assert_eq!(cache.stats().entries, 10_000);
+    clock.advance(Duration::from_secs(1));
+    for _ in 0..3_000 {
+        cache.set("other", &0, Duration::from_secs(60)).await.unwrap();
+    }
+    assert_eq!(cache.stats().entries, 1);
+    assert_eq!(cache.stats().evictions, 0);
+}
+
+#[tokio::test]
+async fn expired_entries_are_freed_by_reads_that_miss() {
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().clock(&clock).build();
+    for id in 0..1_000 {
+        cache.set(&key(id), &id, Duration::from_secs(1)).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    for _ in 0..1_000 {
+        assert_eq!(cache.get::<u64>("other").await.unwrap(), None);
+    }
+    assert_eq!(cache.stats().entries, 0);
+}
+
+#[tokio::test]
+async fn a_sweep_frees_what_has_expired_and_nothing_else() {
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().clock(&clock).build();
+    for id in 0..100 {
+        cache.set(&key(id), &id, Duration::from_secs(1 + id % 2)).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(cache.engine().inner().sweep(), 50);
+    assert_eq!(cache.stats().entries, 50);
+}
+
+#[tokio::test]
+async fn idle_entries_go_and_read_ones_stay() {
+    let clock = ManualClock::new();
+    let idle = Duration::from_secs(10);
+    let cache = QuickCacheService::builder().time_to_idle(idle).clock(&clock).build();
+    cache.set("read", &1, None).await.unwrap();
+    cache.set("idle", &1, None).await.unwrap();
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(9));
+        assert_eq!(cache.get_arc::<u32>("read").await.unwrap().as_deref(), Some(&1));
+    }
+    assert_eq!(cache.get::<u32>("idle").await.unwrap(), None);
+    clock.advance(idle);
+    assert_eq!(cache.get::<u32>("read").await.unwrap(), None);
+    assert_eq!(cache.engine().inner().sweep(), cache.stats().entries as usize + 2);
+}
+
+#[tokio::test]
+async fn capacity_zero_stores_nothing_and_loads_all_the_same() {
+    for cache in [
+        QuickCacheService::builder().max_capacity(0).build(),
+        QuickCacheService::builder().max_weight(0).build(),
+        QuickCacheService::builder().max_weight(MIB).max_capacity(0).build(),
+    ] {
+        cache.set("k", &1, None).await.unwrap();
+        assert_eq!(cache.get::<u32>("k").await.unwrap(), None);
+        let load = || async { Ok::<_, std::io::Error>(7_u32) };
+        assert_eq!(*cache.get_or_load("k", None, load).await.unwrap(), 7);
+        cache.clear().await.unwrap();
+        assert_eq!(cache.stats().entries, 0);
+    }
+}
+
+#[tokio::test]
+async fn both_bounds_hold_together() {
+    let store = QuickStore::builder().max_weight(MIB).max_capacity(100).build_store();
+    for id in 0..1_000 {
+        store.store(&key(id), entry(10)).await.unwrap();
+    }
+    assert!(store.stats().entries <= 100);
+    for id in 0..1_000 {
+        store.store(&key(id), entry(100_000)).await.unwrap();
+    }
+    let (entries, bytes) = held(&store, 1_000);
+    assert!((1..=10).contains(&entries), "{entries}");
+    assert!(bytes <= MIB, "{bytes}");
+}
+
+#[tokio::test]
+async fn evictions_are_counted() {
+    let cache = QuickCacheService::builder().max_capacity(100).build();
+    for id in 0..1_000 {
+        cache.set(&key(id), &id, None).await.unwrap();
+    }
+    let stats = cache.stats();
+    assert!(stats.entries <= 100);
+    assert_eq!(stats.entries + stats.evictions, 1_000);
+}
+
+#[tokio::test]
+async fn local_ttl_bounds_how_long_the_process_holds_a_value() {
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().clock(&clock).build();
+    let policy = Policy::ttl(Duration::from_secs(60)).local_ttl(Duration::from_secs(5));
+    cache.set("k", &1, &policy).await.unwrap();
+    clock.advance(Duration::from_micros(4_999_999));
+    assert!(cache.contains("k").await.unwrap());
+    clock.advance(Duration::from_micros(1));
+    assert!(!cache.contains("k").await.unwrap());
+}
