@@ -1,0 +1,234 @@
+//! What a service may set, in the form it stands in a configuration file.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use cache_core::CacheError;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::redis_url::Shown;
+use crate::{env, seconds};
+
+/// The shortest TTL and idle time: what is finer than the family keeps time by would be zero.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST_NAMESPACE: usize = 128;
+
+/// The settings of [`CacheServices`](crate::CacheServices), to be embedded in a service's own YAML,
+/// TOML or JSON. Fields that are left out take their defaults, unknown ones are refused.
+///
+/// Durations are numbers of seconds there, whole or decimal, in fields that end in `_secs`.
+/// Values are checked when the services are built.
+///
+/// In code, write `..CacheConfig::default()` at the end: fields will be added.
+///
+/// `Debug` leaves the credentials of `redis_url` out; `Serialize` writes them, as it must for the
+/// configuration to be read back.
+///
+/// ```
+/// use cache_services::CacheConfig;
+/// use std::time::Duration;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Settings {
+///     port: u16,
+///     #[serde(default)]
+///     cache: CacheConfig,
+/// }
+///
+/// let settings: Settings = toml::from_str(r#"
+///     port = 8080
+///
+///     [cache]
+///     default_ttl_secs = 60
+///     time_to_idle_secs = 7.5
+///     max_capacity = 50000
+///     memory = "moka"
+/// "#)?;
+/// assert_eq!(settings.cache.default_ttl, Duration::from_secs(60));
+/// assert_eq!(settings.cache.time_to_idle, Some(Duration::from_millis(7500)));
+/// # let _ = settings.port; Ok::<_, toml::de::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Where Redis is; absent, empty or blank: in process. This version has no Redis backend yet
+    /// and refuses a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_url: Option<String>,
+    /// What this service's keys in Redis are told apart by: up to 128 bytes without blanks. No
+    /// effect in process, where nothing is shared between services.
+    pub namespace: String,
+    /// `default_ttl_secs`: how long entries live whose policy sets no TTL; 300 s. At least 1 ms.
+    #[serde(rename = "default_ttl_secs", with = "seconds")]
+    pub default_ttl: Duration,
+    /// How many entries the process holds at most; absent: 10,000, or any number where
+    /// `max_weight_bytes` is set. 0 stores nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_capacity: Option<u64>,
+    /// How many bytes of keys and encoded values the process holds at most; absent: any number.
+    /// 0 stores nothing. For the quick backend only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_weight_bytes: Option<u64>,
+    /// `time_to_idle_secs`: how long an entry stays that nobody reads; absent: as long as it
+    /// lives. At least 1 ms.
+    #[serde(
+        rename = "time_to_idle_secs",
+        with = "seconds::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub time_to_idle: Option<Duration>,
+    /// Which backend holds entries in process.
+    pub memory: MemoryBackend,
+    /// Whether the process holds entries in front of Redis; on. Without Redis it does in any case.
+    pub near: bool,
+    /// Whether to start when Redis cannot be reached, and to connect later; off. No effect
+    /// without Redis.
+    pub start_degraded: bool,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            redis_url: None,
+            namespace: String::new(),
+            default_ttl: Duration::from_secs(300),
+            max_capacity: None,
+            max_weight_bytes: None,
+            time_to_idle: None,
+            memory: MemoryBackend::default(),
+            near: true,
+            start_degraded: false,
+        }
+    }
+}
+
+impl CacheConfig {
+    /// The settings in the process environment; the crate's documentation lists the variables.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config) naming the variable, its value and what would be
+    /// right.
+    pub fn from_env() -> Result<Self, CacheError> {
+        Self::from_vars(|name| std::env::var_os(name))
+    }
+
+    /// As [`from_env`](Self::from_env), with the variables from elsewhere: `lookup` is asked for
+    /// each by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    ///
+    /// ```
+    /// use cache_services::CacheConfig;
+    ///
+    /// let config = CacheConfig::from_vars(|name| (name == "CACHE_MAX_CAPACITY").then(|| "500".into()))?;
+    /// assert_eq!(config.max_capacity, Some(500));
+    /// # Ok::<_, cache_services::CacheError>(())
+    /// ```
+    pub fn from_vars(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, CacheError> {
+        Ok(env::read(lookup)?)
+    }
+
+    /// Checks what a type cannot.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        let Self {
+            redis_url,
+            namespace,
+            default_ttl,
+            max_capacity: _,
+            max_weight_bytes,
+            time_to_idle,
+            memory,
+            near: _,
+            start_degraded: _,
+        } = self;
+        if *default_ttl < SHORTEST {
+            return Err(Fault::value(
+                "default_ttl_secs (CACHE_TTL_SECS)",
+                default_ttl.as_secs_f64(),
+                "at least 0.001: with a TTL of zero nothing would ever be found; to store nothing, \
+                 set the capacity to 0",
+            ));
+        }
+        if let Some(idle) = time_to_idle.filter(|idle| *idle < SHORTEST) {
+            return Err(Fault::value(
+                "time_to_idle_secs (CACHE_IDLE_SECS)",
+                idle.as_secs_f64(),
+                "at least 0.001: with an idle time of zero nothing would ever be found; leave it \
+                 out to keep entries as long as they live",
+            ));
+        }
+        if *memory == MemoryBackend::Moka && max_weight_bytes.is_some() {
+            return Err(Fault::MokaHasNoWeights);
+        }
+        let odd = |letter: char| letter.is_whitespace() || letter.is_control();
+        if namespace.len() > LONGEST_NAMESPACE || namespace.contains(odd) {
+            return Err(Fault::value(
+                "namespace (CACHE_NAMESPACE)",
+                namespace,
+                "up to 128 bytes without blanks or control characters, such as billing",
+            ));
+        }
+        match redis_url.as_deref().map(str::trim) {
+            None | Some("") => Ok(()),
+            Some(url) => Err(Fault::NoRedisYet(Shown::of(url))),
+        }
+    }
+}
+
+impl fmt::Debug for CacheConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redis_url = self.redis_url.as_deref().map(|url| Shown::of(url).to_string());
+        f.debug_struct("CacheConfig")
+            .field("redis_url", &redis_url)
+            .field("namespace", &self.namespace)
+            .field("default_ttl", &self.default_ttl)
+            .field("max_capacity", &self.max_capacity)
+            .field("max_weight_bytes", &self.max_weight_bytes)
+            .field("time_to_idle", &self.time_to_idle)
+            .field("memory", &self.memory)
+            .field("near", &self.near)
+            .field("start_degraded", &self.start_degraded)
+            .finish()
+    }
+}
+
+/// Which backend holds entries in process: `quick` or `moka` where it is written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum MemoryBackend {
+    /// [`QuickCacheService`](crate::QuickCacheService): the faster one, which can also be bounded
+    /// in bytes.
+    #[default]
+    Quick,
+    /// [`MokaCacheService`](crate::MokaCacheService): for its TinyLFU admission.
+    Moka,
+}
+
+impl fmt::Display for MemoryBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quick => "quick",
+            Self::Moka => "moka",
+        })
+    }
+}
+
+impl FromStr for MemoryBackend {
+    type Err = CacheError;
+
+    /// Reads a backend's name, upper or lower case.
+    fn from_str(name: &str) -> Result<Self, CacheError> {
+        match name.to_ascii_lowercase().as_str() {
+            "quick" => Ok(Self::Quick),
+            "moka" => Ok(Self::Moka),
+            _ => Err(Fault::value("the memory backend", name, env::BACKENDS).into()),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod config;
+mod env;
+mod fault;
+mod redis_url;
+mod seconds;
+mod services;
+
+pub use builder::CacheServicesBuilder;
+pub use config::{CacheConfig, MemoryBackend};
+pub use services::CacheServices;
+
+// The rest of the family, so that a service depends on this crate alone.
+pub use cache_concurrency::LocalConcurrencyService;
+pub use cache_core::{
+    BusEvent, CacheError, CacheService, CacheServiceExt, CacheStats, CacheStore, Clock,
+    ConcurrencyService, ConcurrencyServiceExt, Entry, ErrorKind, FencingToken, HeldLock,
+    InvalidationBus, Lease, LeaseOutcome, Loader, LockError, LockErrorKind, LockGuard, LockInfo,
+    LockOptions, MAX_KEY_BYTES, ManualClock, ManyLoader, Policy, ReadThrough, ReadThroughBuilder,
+    Selector, Timestamp, TypedCache, check_key, check_lock_key,
+};
+pub use cache_moka::MokaCacheService;
+pub use cache_quick::QuickCacheService;
