@@ -76,9 +76,10 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// How far the cheap clock may lag before [`Clock::is_before`] stops trusting it. The kernel
-/// renews it every 1 to 10 ms; the rest is for a virtual machine whose timer core was held up.
-const COARSE_MARGIN: Duration = Duration::from_secs(1);
+/// How far the cheap clock may lag before [`Clock::is_before`] stops trusting it, in seconds. The
+/// kernel renews it every 1 to 10 ms; the rest is for a virtual machine whose timer core was held
+/// up.
+const COARSE_MARGIN: u64 = 1;
 
 /// Where time comes from: the system, or a [`ManualClock`] moved by a test.
 ///
@@ -125,14 +126,14 @@ impl Clock {
         }
     }
 
-    /// Whether `deadline` still lies ahead: `now() < deadline`, exactly. Deadlines more than a
-    /// second away are decided on the cheap clock, so this is what a cache hit asks.
+    /// Whether `deadline` still lies ahead: `now() < deadline`, exactly. Deadlines some
+    /// seconds away are decided on the cheap clock, so this is what a cache hit asks.
     #[must_use]
     #[inline]
     pub fn is_before(&self, deadline: Timestamp) -> bool {
         match &self.0 {
-            None if Anchor::get().coarse_now() + COARSE_MARGIN < deadline => true,
-            _ => self.now() < deadline,
+            None => Anchor::get().is_well_before(deadline) || self.now() < deadline,
+            Some(manual) => manual.now() < deadline,
         }
     }
 
@@ -273,17 +274,27 @@ struct Anchor {
     monotonic: Instant,
     #[cfg(target_os = "linux")]
     coarse_micros: u64,
+    /// What to add to the cheap clock's whole seconds to be at or past the wall clock's.
+    #[cfg(target_os = "linux")]
+    coarse_to_unix_seconds: u64,
 }
 
 impl Anchor {
     #[inline]
     fn get() -> &'static Self {
         static ANCHOR: OnceLock<Anchor> = OnceLock::new();
-        ANCHOR.get_or_init(|| Self {
-            unix_micros: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
-            monotonic: Instant::now(),
+        ANCHOR.get_or_init(|| {
+            let unix_micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros);
             #[cfg(target_os = "linux")]
-            coarse_micros: coarse_micros(),
+            let coarse_micros = coarse_micros();
+            Self {
+                unix_micros,
+                monotonic: Instant::now(),
+                #[cfg(target_os = "linux")]
+                coarse_micros,
+                #[cfg(target_os = "linux")]
+                coarse_to_unix_seconds: unix_micros.saturating_sub(coarse_micros) / 1_000_000 + 2,
+            }
         })
     }
 
@@ -297,16 +308,34 @@ impl Anchor {
         Timestamp(self.unix_micros + coarse_micros().saturating_sub(self.coarse_micros))
     }
 
+    /// Whether `deadline` is more than the margin away, by whole seconds: what most hits ask.
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn is_well_before(&self, deadline: Timestamp) -> bool {
+        let second = coarse_time().tv_sec as u64 + self.coarse_to_unix_seconds + COARSE_MARGIN;
+        second * 1_000_000 < deadline.0
+    }
+
     #[cfg(not(target_os = "linux"))]
     fn coarse_now(&self) -> Timestamp {
         self.now()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_well_before(&self, _deadline: Timestamp) -> bool {
+        false
     }
 }
 
 #[cfg(target_os = "linux")]
 #[inline]
+fn coarse_time() -> rustix::time::Timespec {
+    rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse)
+}
+
+#[cfg(target_os = "linux")]
 fn coarse_micros() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let time = coarse_time();
     (time.tv_sec as u64) * 1_000_000 + (time.tv_nsec as u64) / 1_000
 }
 
@@ -319,8 +348,9 @@ mod tests {
         let clock = Clock::system();
         for _ in 0..1_000 {
             let (coarse, exact) = (clock.coarse_now(), clock.now());
-            assert!(coarse <= exact + COARSE_MARGIN, "{coarse:?} runs ahead of {exact:?}");
-            assert!(exact <= coarse + COARSE_MARGIN, "{coarse:?} lags behind {exact:?}");
+            let margin = Duration::from_secs(COARSE_MARGIN);
+            assert!(coarse <= exact + margin, "{coarse:?} runs ahead of {exact:?}");
+            assert!(exact <= coarse + margin, "{coarse:?} lags behind {exact:?}");
         }
     }
 
@@ -330,6 +360,12 @@ mod tests {
             let now = clock.now();
             assert!(clock.is_before(Timestamp::MAX));
             assert!(clock.is_before(now + Duration::from_secs(3600)));
+            for millis in (0..6_000).step_by(7) {
+                let deadline = clock.now() + Duration::from_millis(millis + 20);
+                assert!(clock.is_before(deadline), "{millis} ms ahead");
+                let deadline = clock.now() - Duration::from_millis(millis);
+                assert!(!clock.is_before(deadline), "{millis} ms ago");
+            }
             assert!(!clock.is_before(now));
             assert!(!clock.is_before(Timestamp::ZERO));
         }

@@ -72,6 +72,10 @@ impl Body {
         self.payload.as_ref().map_or(0, |payload| payload.len())
     }
 
+    pub(crate) fn decoded(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.decoded.get()
+    }
+
     /// The same value with other deadlines.
     fn copy(&self, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
         let decoded = self.decoded.clone();
@@ -214,6 +218,10 @@ impl Entry {
         Self { body, draft: None }
     }
 
+    pub(crate) fn body(&self) -> &Arc<Body> {
+        &self.body
+    }
+
     #[inline]
     pub(crate) fn into_body(self) -> Arc<Body> {
         self.body
@@ -248,8 +256,17 @@ impl Entry {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
+        self.decode_and_tell().map(|(value, _)| value)
+    }
+
+    /// [`decode_arc`](Self::decode_arc), and whether this was the first decode.
+    #[inline]
+    pub(crate) fn decode_and_tell<T>(&self) -> Result<(Arc<T>, bool), CacheError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
         match self.remembered() {
-            Some(value) => Ok(value),
+            Some(value) => Ok((value, false)),
             None => self.decode_and_remember(),
         }
     }
@@ -258,22 +275,20 @@ impl Entry {
     #[inline]
     fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let decoded = self.body.decoded.get()?;
-        // Asked before the clone, so that another type costs no reference count.
-        if !(**decoded).is::<T>() {
-            return None;
-        }
+        // Cloned before the type is asked for: the type that was asked for first, which is the
+        // usual one, is then compared once.
         Arc::clone(decoded).downcast().ok()
     }
 
     #[cold]
-    fn decode_and_remember<T>(&self) -> Result<Arc<T>, CacheError>
+    fn decode_and_remember<T>(&self) -> Result<(Arc<T>, bool), CacheError>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
         let value = Arc::new(self.decode::<T>()?);
         // Whoever came first wins, so that all share one value.
-        let _ = self.body.decoded.set(Arc::clone(&value) as Arc<dyn Any + Send + Sync>);
-        Ok(self.remembered().unwrap_or(value))
+        let first = self.body.decoded.set(Arc::clone(&value) as Arc<dyn Any + Send + Sync>).is_ok();
+        Ok((self.remembered().unwrap_or(value), first))
     }
 
     /// Whether it says that the key has no value.

@@ -1,14 +1,16 @@
 //! What users call: typed reads, writes, loads and removals over any cache service.
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{CacheError, CacheService, Entry, Loader, ManyLoader, Policy, Selector};
+use crate::{CacheError, CacheService, Entry, ErrorKind, Loader, ManyLoader, Policy, Selector};
 
 /// The typed face of every [`CacheService`], `dyn` ones included.
 ///
@@ -177,7 +179,7 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     {
         let entry = match self.peek(key) {
             Some(entry) => entry,
-            None => match fresh(self, self.fetch(key).await?) {
+            None => match fetch_fresh(self, key).await? {
                 Some(entry) => entry,
                 None => return Ok(None),
             },
@@ -189,14 +191,17 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
+        if let Some(value) = at_hand(self, key) {
+            return Ok(Some(value));
+        }
         let entry = match self.peek(key) {
             Some(entry) => entry,
-            None => match fresh(self, self.fetch(key).await?) {
+            None => match fetch_fresh(self, key).await? {
                 Some(entry) => entry,
                 None => return Ok(None),
             },
         };
-        value(key, &entry, Entry::decode_arc)
+        shared_value(self, key, &entry)
     }
 
     async fn get_many<T>(&self, keys: &[&str]) -> Result<Vec<Option<T>>, CacheError>
@@ -261,11 +266,16 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     {
         let policy = policy.into();
         async move {
+            if policy.refresh_ahead.is_none()
+                && let Some(value) = at_hand(self, key)
+            {
+                return Ok(value);
+            }
             let entry = match self.peek_for(key, &policy) {
                 Some(entry) if !entry.is_absent() => entry,
                 _ => self.load(key, &policy, Loader::value(load, &policy)).await?,
             };
-            entry.decode_arc().map_err(|error| error.with_key(key))
+            shared_value(self, key, &entry)?.ok_or_else(|| absent(key))
         }
     }
 
@@ -283,11 +293,16 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     {
         let policy = policy.into();
         async move {
+            if policy.refresh_ahead.is_none()
+                && let Some(value) = at_hand(self, key)
+            {
+                return Ok(Some(value));
+            }
             let entry = match self.peek_for(key, &policy) {
                 Some(entry) => entry,
                 None => self.load(key, &policy, Loader::optional(load, &policy)).await?,
             };
-            value(key, &entry, Entry::decode_arc)
+            shared_value(self, key, &entry)
         }
     }
 
@@ -330,16 +345,59 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
 
     async fn contains(&self, key: &str) -> Result<bool, CacheError> {
         let entry = match self.peek(key) {
-            None => fresh(self, self.fetch(key).await?),
+            None => fetch_fresh(self, key).await?,
             held => held,
         };
         Ok(entry.is_some_and(|entry| !entry.is_absent()))
     }
 }
 
-/// What was fetched, if it is fresh.
-fn fresh<S: CacheService + ?Sized>(cache: &S, found: Option<Entry>) -> Option<Entry> {
-    found.filter(|entry| entry.is_fresh(cache.clock().now()))
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The fresh entry that the store finds under `key`. Boxed and apart, so that what a hit runs
+/// through stays small.
+#[cold]
+fn fetch_fresh<'a, S>(
+    cache: &'a S,
+    key: &'a str,
+) -> BoxFuture<'a, Result<Option<Entry>, CacheError>>
+where
+    S: CacheService + ?Sized,
+{
+    Box::pin(async move {
+        let entry = cache.fetch(key).await?;
+        Ok(entry.filter(|entry| entry.is_fresh(cache.clock().now())))
+    })
+}
+
+/// The value under `key`, if the store has it at hand decoded as a `T`.
+#[inline]
+fn at_hand<S, T>(cache: &S, key: &str) -> Option<Arc<T>>
+where
+    S: CacheService + ?Sized,
+    T: Send + Sync + 'static,
+{
+    cache.peek_value(key, TypeId::of::<T>())?.downcast().ok()
+}
+
+/// The value of `entry`, shared; the store is told of a first decode.
+fn shared_value<S, T>(cache: &S, key: &str, entry: &Entry) -> Result<Option<Arc<T>>, CacheError>
+where
+    S: CacheService + ?Sized,
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    let Some((value, first)) = value(key, entry, Entry::decode_and_tell)? else { return Ok(None) };
+    if first {
+        cache.keep_value(key, entry);
+    }
+    Ok(Some(value))
+}
+
+/// A service's `load` gave "absent" to a loader that does not take it: a wrong service.
+#[cold]
+fn absent(key: &str) -> CacheError {
+    let message = "the cache service answered a load of a value with an absent entry";
+    CacheError::new(ErrorKind::Backend, message).with_key(key)
 }
 
 /// The value of `entry`, `None` if it is absent; an error names the key.

@@ -29,6 +29,19 @@ macro_rules! forward_cache_store {
                 let $this = self;
                 $crate::CacheStore::peek_fresh($inner, key)
             }
+            #[inline(always)]
+            fn peek_value(
+                &self,
+                key: &str,
+                of: ::std::any::TypeId,
+            ) -> Option<::std::sync::Arc<dyn ::std::any::Any + Send + Sync>> {
+                let $this = self;
+                $crate::CacheStore::peek_value($inner, key, of)
+            }
+            fn keep_value(&self, key: &str, entry: &$crate::Entry) {
+                let $this = self;
+                $crate::CacheStore::keep_value($inner, key, entry);
+            }
             $crate::__forward_async! { ($this => $inner) CacheStore:
                 fetch['a, 'b](&'b str) -> Option<$crate::Entry>;
                 fetch_many['a, 'b](&'b [String]) -> Vec<Option<$crate::Entry>>;

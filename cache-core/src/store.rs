@@ -1,6 +1,8 @@
 //! What a backend implements: primitives, no policy.
 
+use std::any::{Any, TypeId};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -158,6 +160,19 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// can tell freshness as it finds the entry does it in one go.
     fn peek_fresh(&self, key: &str) -> Option<Entry> {
         self.peek(key).filter(|entry| self.clock().is_before(entry.fresh_until()))
+    }
+
+    /// The value of a fresh entry, if the store has it at hand decoded as the type `of`: the
+    /// shortest way to a hit. `None` says nothing about the entry.
+    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        let _ = (key, of);
+        None
+    }
+
+    /// Tells the store that `entry`, which is what it has under `key`, has been decoded for the
+    /// first time: one that can have values at hand may keep it so.
+    fn keep_value(&self, key: &str, entry: &Entry) {
+        let _ = (key, entry);
     }
 
     /// The clock by which this store's entries live: the system's, unless it was given another.

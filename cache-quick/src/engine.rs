@@ -1,9 +1,13 @@
 //! quick_cache as the map of a store.
 
+use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cache_core::Timestamp;
 use cache_core::memory::{Address, MemoryEngine, Passthrough, Slot, Swept};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
@@ -28,7 +32,7 @@ pub(crate) enum Bound {
 
 /// A [`MemoryEngine`] on quick_cache: S3-FIFO-like eviction, exact weights.
 pub(crate) struct QuickEngine {
-    cache: Cache<Key, Slot, Weight, BuildHasherDefault<Passthrough>, Collect>,
+    cache: Cache<Key, Held, Weight, BuildHasherDefault<Passthrough>, Collect>,
     evictions: AtomicU64,
 }
 
@@ -69,17 +73,30 @@ fn threads() -> u64 {
 impl MemoryEngine for QuickEngine {
     #[inline]
     fn get(&self, at: Address<'_>) -> Option<Slot> {
-        self.cache.get(&Probe(at))
+        self.cache.get(&Probe(at))?.slot
+    }
+
+    #[inline]
+    fn value(&self, at: Address<'_>) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
+        let held = Held::lightly(|| self.cache.get(&Probe(at)))?;
+        Some((held.value?, held.fresh_until))
+    }
+
+    fn keep_value(&self, at: Address<'_>, slot: Slot) {
+        let key = Key { hash: at.hash, key: at.key.into() };
+        let held = Held { value: slot.decoded(), ..Held::new(slot) };
+        // Soft: it is no use. Fails if the entry has been evicted meanwhile, which is as well.
+        let _ = self.cache.replace(key, held, true);
     }
 
     fn ticket(&self, at: Address<'_>) -> Option<u32> {
-        self.cache.peek(&Probe(at)).map(|slot| slot.ticket())
+        Some(self.cache.peek(&Probe(at))?.slot?.ticket())
     }
 
     fn insert(&self, at: Address<'_>, slot: Slot) {
         let mut dropped = Vec::new();
         let key = Key { hash: at.hash, key: at.key.into() };
-        self.cache.insert_with_lifecycle(key, slot, &mut dropped);
+        self.cache.insert_with_lifecycle(key, Held::new(slot), &mut dropped);
         // What was under the key itself was replaced, not evicted.
         let evicted = dropped.iter().filter(|(key, _)| !Probe(at).equivalent(key)).count();
         if evicted > 0 {
@@ -88,14 +105,14 @@ impl MemoryEngine for QuickEngine {
     }
 
     fn remove(&self, at: Address<'_>) -> Option<Slot> {
-        self.cache.remove(&Probe(at)).map(|(_, slot)| slot)
+        self.cache.remove(&Probe(at))?.1.slot
     }
 
     fn remove_prefix(&self, prefix: &str, live: &dyn Fn(&Slot) -> bool) -> u64 {
         let removed = AtomicU64::new(0);
-        self.cache.retain(|key, slot| {
+        self.cache.retain(|key, held| {
             let stays = !key.key.as_str().starts_with(prefix);
-            if !stays && live(slot) {
+            if !stays && held.slot.as_ref().is_some_and(live) {
                 removed.fetch_add(1, Ordering::Relaxed);
             }
             stays
@@ -105,15 +122,15 @@ impl MemoryEngine for QuickEngine {
 
     fn sweep(&self, hash: u64, ticket: u32, live: &dyn Fn(&Slot) -> bool) -> Swept {
         let at = ByHash(hash);
-        match self.cache.peek(&at) {
-            Some(slot) if slot.ticket() != ticket => Swept::Gone,
-            Some(slot) if live(&slot) => Swept::Kept,
+        let has_ticket = |slot: &Slot| slot.ticket() == ticket;
+        match self.cache.peek(&at).and_then(|held| held.slot) {
+            Some(slot) if has_ticket(&slot) && live(&slot) => Swept::Kept,
             // The key's stripe is locked: nobody else writes it meanwhile.
-            Some(_) => match self.cache.remove_if(&at, |slot| slot.ticket() == ticket) {
-                Some(_) => Swept::Removed,
-                None => Swept::Gone,
-            },
-            None => Swept::Gone,
+            Some(slot) if has_ticket(&slot) => {
+                let expired = |held: &Held| held.slot.as_ref().is_some_and(has_ticket);
+                self.cache.remove_if(&at, expired).map_or(Swept::Gone, |_| Swept::Removed)
+            }
+            _ => Swept::Gone,
         }
     }
 
@@ -185,6 +202,49 @@ impl Equivalent<Key> for ByHash {
     }
 }
 
+/// What is under a key.
+///
+/// A hit wants the decoded value and nothing else. Cloning the slot too would touch the entry's own
+/// cache lines, which is a third of what a hit costs. The map gives out clones, so the clone is
+/// where the choice is made: see [`lightly`](Self::lightly).
+struct Held {
+    /// `None` only in a light clone.
+    slot: Option<Slot>,
+    /// The decoded value, once it has been asked for; in clones, only in a light one.
+    value: Option<Arc<dyn Any + Send + Sync>>,
+    fresh_until: Timestamp,
+}
+
+thread_local! {
+    static LIGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Held {
+    fn new(slot: Slot) -> Self {
+        Self { fresh_until: slot.fresh_until(), slot: Some(slot), value: None }
+    }
+
+    /// Looks up with clones that have the value and not the slot.
+    #[inline]
+    fn lightly<R>(look_up: impl FnOnce() -> R) -> R {
+        LIGHT.set(true);
+        let found = look_up();
+        LIGHT.set(false);
+        found
+    }
+}
+
+impl Clone for Held {
+    #[inline]
+    fn clone(&self) -> Self {
+        let (slot, value) = match LIGHT.get() {
+            true => (None, self.value.clone()),
+            false => (self.slot.clone(), None),
+        };
+        Self { slot, value, fresh_until: self.fresh_until }
+    }
+}
+
 #[derive(Clone)]
 enum Weight {
     Entries,
@@ -195,11 +255,14 @@ enum Weight {
     },
 }
 
-impl Weighter<Key, Slot> for Weight {
-    fn weight(&self, key: &Key, slot: &Slot) -> u64 {
+impl Weighter<Key, Held> for Weight {
+    fn weight(&self, key: &Key, held: &Held) -> u64 {
         match self {
             Self::Entries => 1,
-            Self::Bytes { least } => ((key.key.len() + slot.value_bytes()) as u64).max(*least),
+            Self::Bytes { least } => {
+                let value = held.slot.as_ref().map_or(0, Slot::value_bytes);
+                ((key.key.len() + value) as u64).max(*least)
+            }
         }
     }
 }
@@ -209,10 +272,10 @@ impl Weighter<Key, Slot> for Weight {
 #[derive(Clone)]
 struct Collect;
 
-impl Lifecycle<Key, Slot> for Collect {
-    type RequestState = Vec<(Key, Slot)>;
+impl Lifecycle<Key, Held> for Collect {
+    type RequestState = Vec<(Key, Held)>;
 
-    fn on_evict(&self, dropped: &mut Self::RequestState, key: Key, slot: Slot) {
-        dropped.push((key, slot));
+    fn on_evict(&self, dropped: &mut Self::RequestState, key: Key, held: Held) {
+        dropped.push((key, held));
     }
 }

@@ -1,5 +1,6 @@
 //! What a bounded concurrent map must do to become a store.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -38,6 +39,17 @@ impl Slot {
         Entry::from_body(self.body)
     }
 
+    /// Whether it keeps the very entry that `entry` is a clone of.
+    pub(crate) fn keeps(&self, entry: &Entry) -> bool {
+        Arc::ptr_eq(&self.body, entry.body())
+    }
+
+    /// The value, if it has been decoded.
+    #[must_use]
+    pub fn decoded(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.body.decoded().cloned()
+    }
+
     /// How many bytes the encoded value has.
     #[must_use]
     pub fn value_bytes(&self) -> usize {
@@ -50,8 +62,10 @@ impl Slot {
         self.ticket
     }
 
+    /// When its freshness ends.
+    #[must_use]
     #[inline]
-    pub(crate) fn fresh_until(&self) -> Timestamp {
+    pub fn fresh_until(&self) -> Timestamp {
         self.body.fresh_until
     }
 
@@ -94,6 +108,18 @@ pub enum Swept {
 pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
     /// What is under the key; counts as a use for eviction.
     fn get(&self, at: Address<'_>) -> Option<Slot>;
+
+    /// The decoded value under the key and when its freshness ends, if the engine has it at hand;
+    /// counts as a use for eviction.
+    fn value(&self, at: Address<'_>) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
+        let _ = at;
+        None
+    }
+
+    /// Has the value of `slot`, which is what is under the key, at hand from now on, if it can.
+    fn keep_value(&self, at: Address<'_>, slot: Slot) {
+        let _ = (at, slot);
+    }
 
     /// The ticket of what is under the key; no use for eviction.
     fn ticket(&self, at: Address<'_>) -> Option<u32>;

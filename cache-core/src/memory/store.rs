@@ -1,7 +1,9 @@
 //! A [`CacheStore`] over a map in memory.
 
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -240,6 +242,25 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
     async fn abandon(&self, _lease: Lease) -> Result<(), CacheError> {
         // A lease is only the memory of a generation: there is nothing to give back.
         Ok(())
+    }
+
+    #[inline]
+    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        let (value, fresh_until) = self.engine.as_ref()?.value(self.address(key))?;
+        ((*value).type_id() == of && self.config.clock.is_before(fresh_until)).then_some(value)
+    }
+
+    fn keep_value(&self, key: &str, entry: &Entry) {
+        let (Some(engine), at) = (&self.engine, self.address(key)) else { return };
+        // With an idle time every read has to reach the entry, to mark it.
+        if self.config.time_to_idle.is_some() {
+            return;
+        }
+        self.stripes.write(at.hash, |_| {
+            if let Some(slot) = engine.get(at).filter(|slot| slot.keeps(entry)) {
+                engine.keep_value(at, slot);
+            }
+        });
     }
 
     fn stats(&self) -> CacheStats {

@@ -67,6 +67,11 @@ impl Stripes {
         valid.then(|| write(&mut stripe.hand))
     }
 
+    /// Writes what changes no value, and so revokes nothing.
+    pub(crate) fn write<R>(&self, hash: u64, write: impl FnOnce(&mut Hand) -> R) -> R {
+        write(&mut self.stripe(hash).lock().hand)
+    }
+
     /// Revokes every lease.
     pub(crate) fn revoke_all(&self) {
         for stripe in &self.stripes {

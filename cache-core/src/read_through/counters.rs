@@ -45,11 +45,18 @@ pub(crate) fn bump(counter: &AtomicU64) {
 impl Counters {
     #[inline]
     pub(crate) fn hit(&self, entry: &Entry, source: Source) {
-        let hits = &self.hits[stripe()];
+        // The remainder is in range; the compiler sees it.
+        let hits = &self.hits[stripe() % STRIPES];
         bump(if source == Source::Local { &hits.local } else { &hits.remote });
         if entry.is_absent() {
             bump(&hits.negative);
         }
+    }
+
+    /// A hit on a value that was at hand.
+    #[inline]
+    pub(crate) fn value_hit(&self) {
+        bump(&self.hits[stripe() % STRIPES].local);
     }
 
     pub(crate) fn miss(&self, coalesced: bool) {
@@ -96,7 +103,7 @@ fn stripe() -> usize {
     }
     STRIPE.with(|stripe| match stripe.get() {
         usize::MAX => {
-            let mine = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+            let mine = NEXT.fetch_add(1, Ordering::Relaxed);
             stripe.set(mine);
             mine
         }

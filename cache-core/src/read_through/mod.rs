@@ -5,6 +5,7 @@
 //! it began, its value is stored only under that lease, and a write or removal, once it returns,
 //! has detached every flight it selects, so that no later caller joins one.
 
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,6 +198,17 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
 
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         self.0.store.abandon(lease).await
+    }
+
+    #[inline(always)]
+    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        let value = self.0.store.peek_value(key, of)?;
+        self.0.counters.value_hit();
+        Some(value)
+    }
+
+    fn keep_value(&self, key: &str, entry: &Entry) {
+        self.0.store.keep_value(key, entry);
     }
 
     fn stats(&self) -> CacheStats {

@@ -1,6 +1,8 @@
 //! The wrapper: records every operation and lets happen to it what the faults say.
 
+use std::any::{Any, TypeId};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -94,6 +96,14 @@ impl<S: CacheStore> CacheStore for FlakyCache<S> {
 
     fn peek_fresh(&self, key: &str) -> Option<Entry> {
         if self.remote { None } else { self.inner.peek_fresh(key) }
+    }
+
+    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        if self.remote { None } else { self.inner.peek_value(key, of) }
+    }
+
+    fn keep_value(&self, key: &str, entry: &Entry) {
+        self.inner.keep_value(key, entry);
     }
 
     async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {

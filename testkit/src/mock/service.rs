@@ -1,5 +1,7 @@
 //! The mock as a cache: what the script knows it answers, the rest goes to mockall.
 
+use std::any::{Any, TypeId};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +26,13 @@ impl CacheStore for MockCacheService {
     fn peek_fresh(&self, key: &str) -> Option<Entry> {
         self.peek(key).filter(|entry| self.clock().is_before(entry.fresh_until()))
     }
+
+    /// Nothing is at hand: every read asks for the entry, as a test expects it.
+    fn peek_value(&self, _key: &str, _of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    fn keep_value(&self, _key: &str, _entry: &Entry) {}
 
     async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         match self.script.about(key) {
