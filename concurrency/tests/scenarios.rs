@@ -1,5 +1,5 @@
 //! Scenarios of promise P4 that are exact, or about this backend alone. What every backend must
-//! do is in the suite (`conformance.rs`); 18, many locks at once, has no API yet.
+//! do is in the suite (`conformance.rs`).
 
 #![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
@@ -429,4 +429,43 @@ fn a_shut_down_service_wakes_its_waiters_and_empties() {
     assert_eq!(waiter.ready().unwrap_err().kind(), LockErrorKind::Unavailable);
     now(guard.release()).unwrap();
     assert!(locks.is_empty());
+}
+
+#[test]
+fn p4_18_two_keys_in_opposite_order_do_not_deadlock() {
+    let (locks, _clock) = manual();
+    let open = AtomicBool::new(false);
+    let section = || {
+        std::future::poll_fn(|_| match open.load(SeqCst) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+    };
+    let mut one = Hand::new(locks.with_locks(&["a", "b"], section()));
+    let mut other = Hand::new(locks.with_locks(&["b", "a", "b"], section()));
+    one.waits();
+    other.waits();
+    // The first has both, the second none: it waits for the first in order.
+    assert_eq!(locks.len(), 2);
+    assert_eq!(now(locks.inspect("a")).unwrap().unwrap().waiters, 1);
+    assert_eq!(now(locks.inspect("b")).unwrap().unwrap().waiters, 0);
+    open.store(true, SeqCst);
+    one.ready().unwrap();
+    other.ready().unwrap();
+    assert!(locks.is_empty());
+}
+
+#[test]
+fn p4_18_all_locks_or_none() {
+    let (locks, clock) = manual();
+    let guard = now(locks.acquire("b", &LockOptions::default())).unwrap();
+    let mut call = Hand::new(locks.with_locks(&["c", "a", "b"], async { panic!("b is held") }));
+    call.waits();
+    assert_eq!(locks.len(), 2, "a is held, c not yet asked for");
+    clock.advance(Duration::from_secs(10));
+    let error: cache_core::LockError = call.ready().map(|()| ()).unwrap_err();
+    assert_eq!((error.kind(), error.key()), (LockErrorKind::Timeout, Some("b")));
+    assert_eq!(locks.len(), 1, "a was released");
+    drop(guard);
+    assert_eq!(now(locks.with_locks(&[], async { 7 })).unwrap(), 7);
 }

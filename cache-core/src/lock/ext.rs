@@ -1,5 +1,7 @@
 //! What callers use: sections that run under a lock.
 
+use std::pin::Pin;
+
 use super::chain;
 use super::error::LockError;
 use super::guard::HeldLock;
@@ -84,6 +86,36 @@ pub trait ConcurrencyServiceExt: ConcurrencyService {
         Fut: Future + Send,
         Fut::Output: Send;
 
+    /// Runs `section` under all of `keys`, or not at all. The locks are taken one after the other in
+    /// the order of their names, each once, with up to 10 s to wait for each; so two callers that
+    /// name the same keys in different order do not wait for each other. Without keys it runs at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_lock`](Self::with_lock). If one lock is not to be had, those taken before are
+    /// released; if one lease ends, the section is stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`with_lock`](Self::with_lock).
+    ///
+    /// ```no_run
+    /// # use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockError};
+    /// # async fn transfer() {}
+    /// # async fn run(locks: &dyn ConcurrencyService) -> Result<(), LockError> {
+    /// locks.with_locks(&["account:9", "account:7"], transfer()).await
+    /// # }
+    /// ```
+    fn with_locks<F>(
+        &self,
+        keys: &[&str],
+        section: F,
+    ) -> impl Future<Output = Result<F::Output, LockError>> + Send
+    where
+        F: Future + Send,
+        F::Output: Send;
+
     /// Runs `section` if the lock is free and nobody waits for it; `None` if not, also where the
     /// caller holds it itself.
     ///
@@ -129,6 +161,17 @@ impl<S: ConcurrencyService + ?Sized> ConcurrencyServiceExt for S {
         section::run(guard, |held| section(held.clone())).await
     }
 
+    async fn with_locks<F>(&self, keys: &[&str], section: F) -> Result<F::Output, LockError>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        under_all(self, &keys, section).await
+    }
+
     async fn try_with_lock<F>(&self, key: &str, section: F) -> Result<Option<F::Output>, LockError>
     where
         F: Future + Send,
@@ -139,4 +182,24 @@ impl<S: ConcurrencyService + ?Sized> ConcurrencyServiceExt for S {
             None => Ok(None),
         }
     }
+}
+
+/// Runs `section` under the first of `keys`, and inside that under the rest.
+fn under_all<'a, S, F>(
+    service: &'a S,
+    keys: &'a [&'a str],
+    section: F,
+) -> Pin<Box<dyn Future<Output = Result<F::Output, LockError>> + Send + 'a>>
+where
+    S: ConcurrencyService + ?Sized,
+    F: Future<Output: Send> + Send + 'a,
+{
+    Box::pin(async move {
+        match keys.split_first() {
+            None => Ok(section.await),
+            Some((first, rest)) => {
+                service.with_lock(first, under_all(service, rest, section)).await?
+            }
+        }
+    })
 }
