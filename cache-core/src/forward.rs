@@ -49,6 +49,9 @@ macro_rules! forward_cache_store {
                 store_many['a](Vec<(String, $crate::Entry)>) -> ();
                 remove['a, 'b](&'b $crate::Selector) -> Option<u64>;
                 lease['a, 'b](&'b str, ::std::time::Duration) -> $crate::LeaseOutcome;
+                lease_to_replace['a, 'b](
+                    &'b str, ::std::time::Duration
+                ) -> $crate::LeaseOutcome;
                 fill['a]($crate::Lease, $crate::Entry) -> bool;
                 abandon['a]($crate::Lease) -> ();
             }

@@ -130,6 +130,21 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// The backend's, and [`InvalidKey`](crate::ErrorKind::InvalidKey).
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError>;
 
+    /// Asks for the right to fill `key` although a fresh entry is there: one that is to be
+    /// refreshed ahead of time, or one that says "absent" where a value is wanted. A store whose
+    /// [`lease`](Self::lease) answers with fresh entries does better than to ask that.
+    ///
+    /// *Behaviour*
+    /// - As [`lease`](Self::lease), but never [`LeaseOutcome::Fresh`] for what a shared store
+    ///   found; the entry stays readable meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`lease`](Self::lease).
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        self.lease(key, ttl).await
+    }
+
     /// Stores under a lease.
     ///
     /// *Behaviour*

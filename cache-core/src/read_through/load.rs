@@ -272,19 +272,19 @@ impl<S: CacheStore> Inner<S> {
                 Some(entry) if self.clock.is_before(entry.fresh_until()) => Ok(Some(entry)),
                 _ => self.store.fetch(key).await,
             };
-            match found {
-                Ok(found) => {
-                    if let Some(done) = self.assess(flight, key, policy, takes, found) {
-                        return done;
-                    }
-                }
+            let found = match found {
+                Ok(found) => found,
                 Err(error) => {
                     // The backend is in trouble: the loader answers, and nothing is stored.
                     self.note(&self.failed(error, key), "fetch");
                     return Lookup::Missing(None);
                 }
+            };
+            let replaces = found.as_ref().is_some_and(|entry| entry.is_fresh(self.clock.now()));
+            if let Some(done) = self.assess(flight, key, policy, takes, found) {
+                return done;
             }
-            match self.store.lease(key, policy.load_budget()).await {
+            match self.take_lease(key, policy, replaces).await {
                 Ok(LeaseOutcome::Granted(lease)) => return Lookup::Missing(Some(lease)),
                 Ok(LeaseOutcome::Fresh(entry)) => {
                     let done = self.assess(flight, key, policy, takes, Some(entry));
@@ -305,6 +305,19 @@ impl<S: CacheStore> Inner<S> {
                     return Lookup::Missing(None);
                 }
             }
+        }
+    }
+
+    /// Asks for the lease to load `key`; `replaces`: although a fresh entry is there.
+    pub(super) async fn take_lease(
+        &self,
+        key: &str,
+        policy: &Policy,
+        replaces: bool,
+    ) -> Result<LeaseOutcome, CacheError> {
+        match replaces {
+            true => self.store.lease_to_replace(key, policy.load_budget()).await,
+            false => self.store.lease(key, policy.load_budget()).await,
         }
     }
 

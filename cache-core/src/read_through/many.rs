@@ -169,17 +169,21 @@ impl<S: CacheStore> Inner<S> {
             };
             let mut wanted = Vec::new();
             for (landing, found) in open.into_iter().zip(found) {
+                let fresh = |entry: &Entry| entry.is_fresh(self.clock.now());
+                let replaces = found.as_ref().is_some_and(fresh);
                 match self.assess(landing.flight(), landing.key(), policy, TAKES, found) {
                     Some(done) => settle(landing, done, &mut missing),
-                    None => wanted.push(landing),
+                    None => wanted.push((landing, replaces)),
                 }
             }
-            let budget = policy.load_budget();
-            let leases = wanted.iter().map(|landing| self.store.lease(landing.key(), budget));
-            let leases = join_all(leases.collect::<Vec<_>>()).await;
+            let take = |(landing, replaces): &(Landing, bool)| {
+                let (key, replaces) = (landing.key().to_owned(), *replaces);
+                async move { self.take_lease(&key, policy, replaces).await }
+            };
+            let leases = join_all(wanted.iter().map(take).collect::<Vec<_>>()).await;
             let mut retry_at = None::<Timestamp>;
             open = Vec::new();
-            for (landing, lease) in wanted.into_iter().zip(leases) {
+            for ((landing, _), lease) in wanted.into_iter().zip(leases) {
                 let key = landing.key();
                 let done = match lease {
                     Ok(LeaseOutcome::Granted(lease)) => Lookup::Missing(Some(lease)),

@@ -192,6 +192,11 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         self.0.store.lease(key, ttl).await
     }
 
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        check_key(key)?;
+        self.0.store.lease_to_replace(key, ttl).await
+    }
+
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
         self.0.store.fill(lease, self.0.date(entry)).await
     }

@@ -136,6 +136,11 @@ impl<S: CacheStore> CacheStore for FlakyCache<S> {
         self.around(operation, self.inner.lease(key, ttl)).await
     }
 
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        let operation = Operation::Lease { key: key.to_owned(), ttl };
+        self.around(operation, self.inner.lease_to_replace(key, ttl)).await
+    }
+
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
         let operation = Operation::Fill { key: lease.key().to_owned() };
         self.around(operation, self.inner.fill(lease, entry)).await

@@ -78,6 +78,10 @@ impl CacheStore for MockCacheService {
         self.calls.lease(key, ttl).await
     }
 
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        self.lease(key, ttl).await
+    }
+
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
         self.calls.fill(lease, entry).await
     }

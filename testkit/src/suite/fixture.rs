@@ -124,9 +124,9 @@ pub(super) async fn lease(h: &CacheHarness, key: &str) -> Lease {
     lease_for(h, key, 1_000).await
 }
 
-/// A lease on `key`, for `units` of time.
+/// A lease on `key`, for `units` of time, whatever is under it.
 pub(super) async fn lease_for(h: &CacheHarness, key: &str, units: u32) -> Lease {
-    match h.cache().lease(key, h.units(units)).await.expect("lease failed") {
+    match h.cache().lease_to_replace(key, h.units(units)).await.expect("lease failed") {
         LeaseOutcome::Granted(lease) => lease,
         other => panic!("no lease on {key:?}: {other:?}"),
     }
