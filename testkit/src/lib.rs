@@ -15,6 +15,7 @@ mod harness;
 mod loads;
 mod mock;
 mod poll;
+pub mod servers;
 pub mod suite;
 
 pub use cache_core::{Clock, ManualClock, Timestamp};
@@ -25,6 +26,10 @@ pub use harness::CacheHarness;
 pub use loads::{LoadFailed, Loads};
 pub use mock::{MockCacheCalls, MockCacheService, MockConcurrencyService};
 pub use poll::{drop_after, eventually, eventually_async, let_others_run, poll_once};
+pub use servers::{
+    Direction, FaultProxy, RedisCluster, RedisClusterBuilder, RedisSentinel, RedisServer,
+    RedisServerBuilder, Reply,
+};
 
 /// For the macros.
 #[doc(hidden)]

@@ -61,7 +61,8 @@ impl RedisServerBuilder {
     }
 
     /// Bounds the server's memory: `maxmemory` in bytes and `maxmemory-policy`, such as
-    /// `noeviction` or `allkeys-lru`. An empty server takes about 1.5 MB of it.
+    /// `noeviction` or `allkeys-lru`. An empty server takes about 1.5 MB
+    /// of it, and commands under way count, too.
     pub fn max_memory(mut self, bytes: u64, policy: impl Into<String>) -> Self {
         self.options.max_memory = Some((bytes, policy.into()));
         self

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::options::{ADMIN, Kind, Login};
 use super::resp::{Connection, Reply};
+use super::sentinel::PERIODS;
 use super::server::RedisServer;
 
 /// How long a server may take to answer a command.
@@ -164,9 +165,12 @@ impl RedisServer {
         }
     }
 
-    /// Leaves out of the statistics what asking whether the server is there has put in.
-    pub(super) fn forget_startup(&self) {
-        if self.kind() != Kind::Sentinel {
+    /// What is left to do once the server answers.
+    pub(super) fn settle(&self) {
+        if self.kind() == Kind::Sentinel {
+            self.command(PERIODS);
+        } else {
+            // That it was asked whether it is there does not count.
             self.reset_commandstats();
         }
     }
@@ -201,7 +205,7 @@ impl Privileged<'_> {
 }
 
 /// The `name:value` lines of what `INFO` answers.
-fn fields(info: &str) -> BTreeMap<String, String> {
+pub(super) fn fields(info: &str) -> BTreeMap<String, String> {
     info.lines()
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

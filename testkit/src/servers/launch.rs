@@ -11,6 +11,9 @@ use super::server::RedisServer;
 /// How long a server may take until it answers; it takes some 10 ms.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How many ports are tried before it is somebody's fault.
+const ATTEMPTS: usize = 10;
+
 /// How often it is asked meanwhile.
 const PACE: Duration = Duration::from_millis(2);
 
@@ -23,12 +26,41 @@ pub(super) enum Failure {
     Other(String),
 }
 
+/// Starts what `start` starts, anew as long as somebody else takes the ports that were free.
+///
+/// # Panics
+///
+/// If it does not start.
+pub(super) fn on_free_ports<T>(start: impl Fn() -> Result<T, Failure>) -> T {
+    for _ in 0..ATTEMPTS {
+        match start() {
+            Ok(started) => return started,
+            Err(Failure::AddressInUse) => {}
+            Err(Failure::Other(message)) => panic!("{message}"),
+        }
+    }
+    panic!("somebody else took every one of {ATTEMPTS} free ports");
+}
+
+/// Waits until `condition` holds, asking every few milliseconds.
+///
+/// # Panics
+///
+/// If it does not hold after `patience`, saying `what` did not come about.
+#[track_caller]
+pub(super) fn wait_until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < patience, "not after {patience:?}: {what}");
+        std::thread::sleep(PACE);
+    }
+}
+
 /// Starts the process of `server` and waits until it answers.
 pub(super) fn launch(server: &RedisServer) -> Result<Process, Failure> {
     let binary = find_binary().map_err(Failure::Other)?;
     let config = server.dir().path().join("redis.conf");
-    // A sentinel keeps in its file what it has learned.
-    if server.kind() != Kind::Sentinel || !config.exists() {
+    if !server.kind().keeps_config() || !config.exists() {
         server.dir().write("redis.conf", &server.config_text());
     }
     let log = server.dir().write("log", "");

@@ -1,6 +1,7 @@
 //! Throw-away servers, and a proxy that spoils the way to them.
 
 mod builder;
+mod cluster;
 mod command;
 mod dir;
 mod launch;
@@ -8,12 +9,16 @@ mod options;
 mod port;
 mod process;
 mod proxy;
+mod replication;
 mod resp;
+mod sentinel;
 mod server;
 mod tls;
 mod url;
 
 pub use builder::RedisServerBuilder;
+pub use cluster::{RedisCluster, RedisClusterBuilder};
 pub use proxy::{Direction, FaultProxy};
 pub use resp::Reply;
+pub use sentinel::RedisSentinel;
 pub use server::RedisServer;

@@ -26,8 +26,18 @@ pub(super) struct Options {
 pub(super) enum Kind {
     #[default]
     Standalone,
+    /// A primary or a replica, as a sentinel decides.
+    Replicated,
     Cluster,
     Sentinel,
+}
+
+impl Kind {
+    /// Whether a restart goes by the configuration file that the last run has left: roles and what
+    /// a sentinel has learned are written there.
+    pub(super) fn keeps_config(self) -> bool {
+        matches!(self, Self::Replicated | Self::Sentinel)
+    }
 }
 
 /// How clients get in.

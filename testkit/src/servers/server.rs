@@ -10,16 +10,13 @@ use rustix::process::Signal;
 
 use super::builder::RedisServerBuilder;
 use super::dir::TempDir;
-use super::launch::{Failure, launch};
+use super::launch::{Failure, launch, on_free_ports};
 use super::options::{Kind, Login, Options, Ports, new_secret};
 use super::port::Port;
 use super::process::Process;
 use super::resp::Endpoint;
 use super::tls::Certificates;
 use super::url::encode;
-
-/// How many ports are tried before it is somebody's fault.
-const ATTEMPTS: usize = 10;
 
 /// How long a server may take to end when asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -72,22 +69,15 @@ impl RedisServer {
     }
 
     pub(super) fn launch_new(options: &Options) -> Self {
-        for _ in 0..ATTEMPTS {
+        on_free_ports(|| {
             let server = Self::prepare(options.clone());
-            match launch(&server) {
-                Ok(process) => {
-                    *server.process.lock() = Some(process);
-                    server.forget_startup();
-                    return server;
-                }
-                Err(Failure::AddressInUse) => {}
-                Err(Failure::Other(message)) => panic!("{message}"),
-            }
-        }
-        panic!("somebody else took every one of {ATTEMPTS} free ports");
+            server.launch()?;
+            Ok(server)
+        })
     }
 
-    fn prepare(options: Options) -> Self {
+    /// A server that is not started yet.
+    pub(super) fn prepare(options: Options) -> Self {
         let dir = TempDir::new();
         let tls = options.tls.then(|| {
             let certificates = Certificates::new();
@@ -106,6 +96,13 @@ impl RedisServer {
             dir,
             options,
         }
+    }
+
+    /// Starts the process of a server that has none.
+    pub(super) fn launch(&self) -> Result<(), Failure> {
+        *self.process.lock() = Some(launch(self)?);
+        self.settle();
+        Ok(())
     }
 
     /// Where clients find the server, credentials included: `redis://`, `rediss://` or
@@ -207,12 +204,11 @@ impl RedisServer {
     /// port.
     pub fn restart(&self) {
         self.stop();
-        match launch(self) {
-            Ok(process) => *self.process.lock() = Some(process),
+        match self.launch() {
+            Ok(()) => {}
             Err(Failure::AddressInUse) => panic!("the port of {self:?} was taken meanwhile"),
             Err(Failure::Other(message)) => panic!("{message}"),
         }
-        self.forget_startup();
     }
 
     /// Halts the server (`SIGSTOP`): it keeps its connections, the kernel accepts more of them,

@@ -229,13 +229,13 @@ impl FaultProxy {
         self.shared.counters.open()
     }
 
-    /// How many bytes have been passed on to the server.
+    /// How many bytes have been let through to the server.
     #[must_use]
     pub fn bytes_to_server(&self) -> u64 {
         self.shared.counters.to_server.get()
     }
 
-    /// How many bytes have been passed on to clients.
+    /// How many bytes have been let through to clients.
     #[must_use]
     pub fn bytes_to_client(&self) -> u64 {
         self.shared.counters.to_client.get()

@@ -35,7 +35,8 @@ pub(super) struct Way<'a, A, P> {
     pub(super) lost: &'a Lost,
     /// Called when bytes have come; an error resets the connection.
     pub(super) arrived: A,
-    /// Called when bytes have been passed on.
+    /// Called when so many bytes are let through; before they are written, so that whoever has
+    /// received them finds them counted.
     pub(super) passed: P,
 }
 
@@ -52,6 +53,8 @@ struct Piece {
     bytes: Vec<u8>,
     /// How much of it has been written.
     done: usize,
+    /// How much of it has been let through.
+    passed: usize,
     slot: Option<Slot>,
 }
 
@@ -89,6 +92,7 @@ where
                 Next::Write(bytes) => (None, bytes),
                 Next::Nothing => (None, 0),
             };
+            (self.passed)(queue.let_through(room));
             tokio::select! {
                 read = reader.read(&mut buffer), if !ended && queue.bytes < UNDER_WAY => match read {
                     Ok(0) => ended = true,
@@ -101,10 +105,7 @@ where
                     Err(error) => return Err(error),
                 },
                 written = writer.write(queue.first(room)), if room > 0 => match written {
-                    Ok(length) => {
-                        (self.passed)(length);
-                        queue.advance(length);
-                    }
+                    Ok(length) => queue.advance(length),
                     // The server is gone, and the client shall not know.
                     Err(_) if self.direction == Direction::ToServer
                         && self.swallows(Direction::ToClient) => self.lose(&mut queue),
@@ -182,7 +183,16 @@ impl Queue {
     fn push(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
         let (since, bytes) = (Instant::now(), bytes.to_vec());
-        self.pieces.push_back(Piece { since, bytes, done: 0, slot: None });
+        self.pieces.push_back(Piece { since, bytes, done: 0, passed: 0, slot: None });
+    }
+
+    /// Notes that the first `length` bytes may go, and returns how many of them could not before.
+    fn let_through(&mut self, length: usize) -> usize {
+        self.pieces.front_mut().map_or(0, |piece| {
+            let before = piece.passed;
+            piece.passed = before.max(piece.done + length);
+            piece.passed - before
+        })
     }
 
     /// The first `length` bytes, all of one piece.
