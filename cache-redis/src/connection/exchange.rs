@@ -1,0 +1,118 @@
+//! One request and its reply, within a budget.
+//!
+//! Rules:
+//!
+//! 1. One timer covers the wait for a connection, the queue, the reply and a retry.
+//! 2. A retry goes to what comes after the broken connection, never to its neighbour.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cache_core::{CacheError, ErrorKind};
+use redis::{ErrorKind as Redis, RedisError, Value};
+use tokio::time::timeout;
+
+use super::Connections;
+use super::call::{Call, Request, Retry};
+use super::link::InFlight;
+use crate::error::{Effect, classify, unavailable};
+
+impl Connections {
+    pub(super) fn budget(&self, call: Call) -> Duration {
+        call.budget.unwrap_or(self.0.shared.config.operation_timeout)
+    }
+
+    /// An exchange whose error reply is the call's error.
+    pub(super) async fn run(&self, call: Call, request: Request<'_>) -> Result<Value, CacheError> {
+        let reply = self.exchange(call, self.budget(call), request).await?;
+        self.checked(reply)
+    }
+
+    pub(super) fn checked(&self, reply: Value) -> Result<Value, CacheError> {
+        match reply {
+            Value::ServerError(error) => {
+                self.0.shared.health.failures.fetch_add(1, Ordering::Relaxed);
+                Err(classify(&RedisError::from(error), self.address()).0)
+            }
+            reply => Ok(reply),
+        }
+    }
+
+    /// Sends `request` and waits for its reply, an error reply included, for `budget` in all.
+    pub(super) async fn exchange(
+        &self,
+        call: Call,
+        budget: Duration,
+        request: Request<'_>,
+    ) -> Result<Value, CacheError> {
+        let health = &self.0.shared.health;
+        let mut used = None;
+        let reply = match timeout(budget, self.attempts(call, request, &mut used)).await {
+            Ok(reply) => reply,
+            Err(_) => {
+                if let Some(guard) = used {
+                    guard.suspect();
+                }
+                health.timeouts.fetch_add(1, Ordering::Relaxed);
+                let message = format!("{}: no answer within {budget:?}", self.address());
+                return Err(CacheError::new(ErrorKind::Timeout, message));
+            }
+        };
+        if reply.is_err() {
+            health.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        reply
+    }
+
+    async fn attempts<'a>(
+        &'a self,
+        call: Call,
+        request: Request<'_>,
+        used: &mut Option<InFlight<'a>>,
+    ) -> Result<Value, CacheError> {
+        let mut retries = match call.retry {
+            Retry::Never => 0,
+            Retry::Once => 1,
+        };
+        let patience = self.0.shared.config.operation_timeout;
+        let mut lease = self.0.pool.lease(call.lane, patience).await?;
+        loop {
+            let guard = used.insert(lease.guard);
+            let cluster = lease.handle.is_cluster();
+            let (reply, trouble) = match lease.handle.send(request).await {
+                Ok(reply) => {
+                    let trouble = request.refusal(&reply);
+                    (Some(reply), trouble)
+                }
+                Err(error) => (None, Some(error)),
+            };
+            let Some(trouble) = trouble else {
+                return reply.ok_or_else(|| unavailable(self.address(), "no reply"));
+            };
+            let (error, effect) = classify(&trouble, self.address());
+            match effect {
+                Effect::Keep | Effect::Redirect => {}
+                // The cluster's client mends its own.
+                Effect::Dropped | Effect::Replace if cluster => guard.suspect(),
+                Effect::Dropped => guard.condemn(),
+                Effect::Replace => guard.replace(),
+            }
+            if let Some(reply) = reply {
+                return Ok(reply);
+            }
+            if effect != Effect::Dropped || retries == 0 || trouble.kind() == Redis::Parse {
+                return Err(error);
+            }
+            retries -= 1;
+            // On what comes after this connection: others may be as dead, and not know it yet.
+            let (link, generation) = (guard.link, guard.generation);
+            *used = None;
+            lease = match cluster {
+                true => link.lease(),
+                false if link.successor(generation).await => link.lease(),
+                false => None,
+            }
+            .ok_or(error)?;
+        }
+    }
+}

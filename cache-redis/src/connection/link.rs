@@ -1,0 +1,241 @@
+//! One place in the pool: the connection that is there now, and what calls may expect of it.
+//!
+//! Rules:
+//!
+//! 1. Only the link's supervisor publishes connections. Whoever finds one broken withdraws it by its
+//!    generation, so that nobody withdraws the successor.
+//! 2. Closed is for ever.
+//! 3. A call waits for a connection only while the first attempt after a loss is under way, or as
+//!    the one call that waits for an attempt's outcome. All others fail at once.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cache_core::CacheError;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::handle::Handle;
+use crate::error::unavailable;
+
+/// What the supervisor is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Attempt `number` is under way. `fresh`: nothing has failed since the last good connection.
+    Dialing { number: u64, since: Instant, fresh: bool },
+    /// A connection is published.
+    Live { generation: u64 },
+    /// The last attempt failed; the next one will come.
+    Down,
+    /// No more attempts.
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    live: RwLock<Option<Live>>,
+    in_flight: AtomicUsize,
+    phase: watch::Sender<Phase>,
+    attempts: AtomicU64,
+    /// The latest attempt that a call has been admitted to wait for.
+    awaited: AtomicU64,
+    fault: Mutex<CacheError>,
+    suspected: Notify,
+    condemned: AtomicU64,
+    doom: Notify,
+}
+
+#[derive(Debug)]
+struct Live {
+    generation: u64,
+    since: Instant,
+    handle: Handle,
+}
+
+impl Link {
+    pub(crate) fn new(address: &str) -> Self {
+        Self {
+            live: RwLock::new(None),
+            in_flight: AtomicUsize::new(0),
+            phase: watch::Sender::new(Phase::Dialing {
+                number: 0,
+                since: Instant::now(),
+                fresh: true,
+            }),
+            attempts: AtomicU64::new(0),
+            awaited: AtomicU64::new(0),
+            fault: Mutex::new(unavailable(address, "not connected yet")),
+            suspected: Notify::new(),
+            condemned: AtomicU64::new(0),
+            doom: Notify::new(),
+        }
+    }
+
+    /// Takes the connection for a call, if there is one.
+    pub(crate) fn lease(&self) -> Option<Lease<'_>> {
+        let live = self.live.read();
+        let Live { generation, since, handle } = live.as_ref()?;
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let guard = InFlight { link: self, generation: *generation, since: *since };
+        Some(Lease { handle: handle.clone(), guard })
+    }
+
+    /// How many calls it carries, if it can carry any.
+    pub(crate) fn load(&self) -> Option<usize> {
+        self.live.read().is_some().then(|| self.in_flight.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Why there is no connection.
+    pub(crate) fn fault(&self) -> CacheError {
+        self.fault.lock().clone()
+    }
+
+    /// Waits for the attempt under way, if this call may (rule 3): true once it is over.
+    pub(crate) async fn await_attempt(&self, patience: Duration) -> bool {
+        let mut phases = self.phase.subscribe();
+        let Phase::Dialing { number, since, fresh } = *phases.borrow_and_update() else {
+            return false;
+        };
+        let over = phases
+            .wait_for(|phase| !matches!(phase, Phase::Dialing { number: n, .. } if *n == number));
+        if fresh && since.elapsed() < patience {
+            return tokio::time::timeout_at(since + patience, over).await.is_ok();
+        }
+        let one_of_many = self.awaited.fetch_max(number, Ordering::Relaxed) >= number;
+        !one_of_many && over.await.is_ok()
+    }
+
+    /// Waits until the supervisor has got somewhere, or nowhere.
+    pub(crate) async fn settled(&self) -> Phase {
+        let mut phases = self.phase.subscribe();
+        let settled = phases.wait_for(|phase| !matches!(phase, Phase::Dialing { .. })).await;
+        settled.map_or(Phase::Closed, |phase| *phase)
+    }
+
+    /// An attempt begins. Where calls wait for the first attempt after a loss, this is it.
+    pub(crate) fn set_dialing(&self, fresh: bool) {
+        if !(fresh && matches!(self.phase(), Phase::Dialing { fresh: true, .. })) {
+            self.enter(self.dialing(fresh));
+        }
+    }
+
+    fn enter(&self, next: Phase) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let open = *phase != Phase::Closed;
+            if open {
+                *phase = next;
+            }
+            open
+        })
+    }
+
+    fn dialing(&self, fresh: bool) -> Phase {
+        let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        Phase::Dialing { number, since: Instant::now(), fresh }
+    }
+
+    /// Publishes a connection and returns its generation.
+    pub(crate) fn publish(&self, handle: Handle) -> u64 {
+        let generation = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut live = self.live.write();
+        if self.enter(Phase::Live { generation }) {
+            *live = Some(Live { generation, since: Instant::now(), handle });
+        }
+        generation
+    }
+
+    /// No call gets the connection of this generation from now on.
+    pub(crate) fn withdraw(&self, generation: u64) {
+        let mut live = self.live.write();
+        if live.as_ref().is_some_and(|live| live.generation == generation) {
+            // In this order: who finds no connection finds that another is being made.
+            self.enter(self.dialing(true));
+            *live = None;
+        }
+    }
+
+    /// Waits for the connection after the one of this generation: false if there is none after the
+    /// next attempt.
+    pub(crate) async fn successor(&self, generation: u64) -> bool {
+        let mut phases = self.phase.subscribe();
+        let over = phases.wait_for(|phase| match phase {
+            Phase::Live { generation: next } => *next > generation,
+            Phase::Down | Phase::Closed => true,
+            Phase::Dialing { .. } => false,
+        });
+        over.await.is_ok_and(|phase| matches!(*phase, Phase::Live { .. }))
+    }
+
+    pub(crate) fn set_down(&self, fault: CacheError) {
+        *self.fault.lock() = fault;
+        self.enter(Phase::Down);
+    }
+
+    /// No call gets a connection any more; those that have one keep it.
+    pub(crate) fn close(&self, fault: CacheError) {
+        let mut live = self.live.write();
+        *self.fault.lock() = fault;
+        self.phase.send_replace(Phase::Closed);
+        *live = None;
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Ends when a call got no answer in time.
+    pub(crate) async fn suspected(&self) {
+        self.suspected.notified().await;
+    }
+
+    /// Ends when a call found the connection of this generation unusable.
+    pub(crate) async fn condemned(&self, generation: u64) {
+        while self.condemned.load(Ordering::Relaxed) < generation {
+            self.doom.notified().await;
+        }
+    }
+}
+
+/// A connection on loan to one call.
+pub(crate) struct Lease<'a> {
+    pub(crate) handle: Handle,
+    pub(crate) guard: InFlight<'a>,
+}
+
+/// Counts a call among those its link carries, until dropped.
+pub(crate) struct InFlight<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) generation: u64,
+    since: Instant,
+}
+
+impl InFlight<'_> {
+    /// The call had no answer in time: the supervisor looks whether anyone is there.
+    pub(crate) fn suspect(&self) {
+        self.link.suspected.notify_one();
+    }
+
+    /// The connection works and should lead elsewhere. One that was opened just now leads where the
+    /// next one would: calls that are served there go on being served.
+    pub(crate) fn replace(&self) {
+        if self.since.elapsed() >= Duration::from_secs(1) { self.condemn() } else { self.suspect() }
+    }
+
+    /// The connection cannot be used any more.
+    pub(crate) fn condemn(&self) {
+        self.link.withdraw(self.generation);
+        self.link.condemned.fetch_max(self.generation, Ordering::Relaxed);
+        self.link.doom.notify_one();
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.link.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

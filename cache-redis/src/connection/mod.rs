@@ -1,0 +1,293 @@
+//! Connections to Redis that come back by themselves, and calls that never outlive their budget.
+//!
+//! Rules:
+//!
+//! 1. A call ends within its budget, whatever the server does: waiting for a connection, queueing
+//!    and the reply share it.
+//! 2. Without a connection a call fails at once. Exceptions: calls wait for the first attempt after
+//!    a loss, and one call at a time waits for each later attempt.
+//! 3. A reply belongs to its caller alone. Dropping a call's future gives up its reply and nothing
+//!    else.
+//! 4. Every task belongs to the [`Connections`]: none is left after `shutdown` or after the last
+//!    clone is dropped.
+
+mod backoff;
+mod call;
+mod cluster;
+mod dial;
+mod exchange;
+mod handle;
+mod health;
+mod heartbeat;
+mod link;
+mod pool;
+mod primaries;
+mod script;
+mod sentinel;
+mod server_clock;
+mod slot;
+mod stream;
+mod supervise;
+mod task;
+mod tls;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{CacheError, ErrorKind, Timestamp};
+use redis::{Cmd, FromRedisValue, Pipeline, ServerErrorKind, Value};
+use tokio::runtime;
+
+use self::call::Request;
+pub use self::call::{Call, Lane, Retry};
+use self::dial::Dialer;
+use self::health::Health;
+pub use self::health::{ConnectionState, ConnectionStats};
+use self::link::Phase;
+use self::pool::Pool;
+pub use self::primaries::Primary;
+pub use self::script::Script;
+use self::server_clock::ServerClock;
+pub use self::slot::slot;
+use self::supervise::Shared;
+use crate::config::{RedisConfig, Topology};
+use crate::error::{unavailable, unexpected};
+
+/// A fixed number of connections to one Redis, kept open by tasks of its own.
+///
+/// Clones share them; the last one to be dropped closes them.
+///
+/// # Cancel safety
+///
+/// Every future here may be dropped at any await point. A command that was sent may still run.
+#[derive(Clone)]
+pub struct Connections(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    pool: Pool,
+}
+
+impl Connections {
+    /// Connects, and waits until every connection is open.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) naming host and port, within the connect timeout
+    /// (1 s); [`Config`](ErrorKind::Config) for settings out of range and for credentials, a
+    /// database or a certificate that the other side refuses.
+    pub async fn connect(config: &RedisConfig) -> Result<Self, CacheError> {
+        let connections = Self::connect_degraded(config)?;
+        for link in connections.0.pool.links() {
+            match link.settled().await {
+                Phase::Live { .. } => {}
+                _ => return Err(connections.first_fault(link)),
+            }
+        }
+        Ok(connections)
+    }
+
+    /// Starts connecting and returns at once. Until a connection is open, calls wait for the first
+    /// attempt and then fail; it heals by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](ErrorKind::Config) for settings out of range, and outside a tokio runtime.
+    pub fn connect_degraded(config: &RedisConfig) -> Result<Self, CacheError> {
+        config.check()?;
+        if runtime::Handle::try_current().is_err() {
+            return Err(CacheError::new(ErrorKind::Config, "connecting needs a tokio runtime"));
+        }
+        let user_timeout = config.heartbeat_interval + config.heartbeat_timeout * 2;
+        let tls = config.tls.then(|| tls::connector(config.ca_certificate.as_ref())).transpose()?;
+        let cluster = match &config.topology {
+            Topology::Cluster(nodes) => Some(cluster::client(config, nodes, user_timeout)?),
+            _ => None,
+        };
+        let shared = Arc::new(Shared {
+            dialer: Dialer { tls, user_timeout },
+            cluster,
+            health: Health::new(config.address()),
+            clock: ServerClock::new(config.clock.clone()),
+            config: config.clone(),
+        });
+        let pool = Pool::start(&shared);
+        Ok(Self(Arc::new(Inner { shared, pool })))
+    }
+
+    /// The cause itself, not what calls are told while down.
+    fn first_fault(&self, link: &link::Link) -> CacheError {
+        use std::error::Error;
+        let fault = link.fault();
+        let cause = fault.source().and_then(|cause| cause.downcast_ref::<CacheError>());
+        cause.cloned().unwrap_or(fault)
+    }
+
+    /// Lets calls under way finish, for one [`operation_timeout`](RedisConfig::operation_timeout) at
+    /// most, and closes all connections. Calls that come later, on any clone, fail with
+    /// [`Unavailable`](ErrorKind::Unavailable).
+    pub async fn shutdown(&self) {
+        let closed = unavailable(self.address(), "Redis is shut down");
+        self.0.pool.shutdown(&closed, self.0.shared.config.operation_timeout).await;
+        self.0.shared.health.closed();
+    }
+
+    /// Sends one command.
+    ///
+    /// In a cluster it goes to the node that has its key; a command of several keys needs them in
+    /// one [`slot()`].
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](ErrorKind::Timeout) once the budget is used up,
+    /// [`Unavailable`](ErrorKind::Unavailable) without a working connection or server, and
+    /// [`Backend`](ErrorKind::Backend) for what the server refuses and for a reply that is no `T`.
+    pub async fn query<T>(&self, call: Call, cmd: &Cmd) -> Result<T, CacheError>
+    where
+        T: FromRedisValue + Send,
+    {
+        let reply = self.run(call, Request::Command(cmd)).await?;
+        self.convert(reply)
+    }
+
+    /// Sends commands in one go and gives their replies in order; see
+    /// [`convert`](Self::convert). In a cluster the keys of all of them must be in one [`slot()`].
+    ///
+    /// Pipelines made atomic with MULTI are not for this: their replies are one array at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), when no replies came. A command that the server refused has its
+    /// error in its place.
+    pub async fn pipeline(
+        &self,
+        call: Call,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, CacheError> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.run(call, Request::Pipeline(pipeline)).await? {
+            Value::Array(replies) => Ok(replies),
+            reply => Ok(vec![reply]),
+        }
+    }
+
+    /// Runs a script by its digest, and by its source where the server does not know it yet: it has
+    /// not run then, so this is no repetition. In a cluster it goes to the node of its first key.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn script<T>(
+        &self,
+        call: Call,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+    ) -> Result<T, CacheError>
+    where
+        T: FromRedisValue + Send,
+    {
+        let known = script.evalsha(keys, args);
+        let reply = self.evaluate(call, &known, || script.eval(keys, args)).await?;
+        self.convert(reply)
+    }
+
+    /// Sends a script by its digest, and by its source if the server does not know it.
+    pub(crate) async fn evaluate(
+        &self,
+        call: Call,
+        by_hash: &Cmd,
+        by_source: impl FnOnce() -> Cmd + Send,
+    ) -> Result<Value, CacheError> {
+        let budget = self.budget(call);
+        let started = tokio::time::Instant::now();
+        let mut reply = self.exchange(call, budget, Request::Command(by_hash)).await?;
+        if let Value::ServerError(error) = &reply
+            && error.kind() == Some(ServerErrorKind::NoScript)
+        {
+            let left = budget.saturating_sub(started.elapsed());
+            reply = self.exchange(call, left, Request::Command(&by_source())).await?;
+        }
+        self.checked(reply)
+    }
+
+    /// Sends one command; a refusal is a reply like another.
+    pub(crate) async fn reply(&self, call: Call, cmd: &Cmd) -> Result<Value, CacheError> {
+        self.exchange(call, self.budget(call), Request::Command(cmd)).await
+    }
+
+    /// A handle to every primary: the nodes of a cluster, or the one server. For what concerns no
+    /// key, like SCAN.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn primaries(&self) -> Result<Vec<Primary>, CacheError> {
+        primaries::primaries(self).await
+    }
+
+    /// Reads a reply as `T`.
+    ///
+    /// # Errors
+    ///
+    /// What the server said, if the reply is an error; [`Backend`](ErrorKind::Backend) if it is no
+    /// `T`.
+    pub fn convert<T: FromRedisValue>(&self, reply: Value) -> Result<T, CacheError> {
+        let reply = self.checked(reply)?;
+        T::from_redis_value(reply).map_err(|error| unexpected(self.address(), error))
+    }
+
+    /// The time on the server, as far as is known; our own until it has been asked.
+    ///
+    /// In a cluster it is the clock of the primary of slot 0, so that all clients agree.
+    #[must_use]
+    pub fn server_now(&self) -> Timestamp {
+        self.0.shared.clock.now()
+    }
+
+    /// Microseconds by which the server's clock is ahead of ours.
+    #[must_use]
+    pub fn offset_micros(&self) -> i64 {
+        self.0.shared.clock.offset_micros()
+    }
+
+    /// How far [`server_now`](Self::server_now) may be off; `None` until the server has been asked.
+    #[must_use]
+    pub fn clock_uncertainty(&self) -> Option<Duration> {
+        self.0.shared.clock.uncertainty()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> ConnectionStats {
+        self.0.shared.health.stats()
+    }
+
+    /// The settings it was made with.
+    #[must_use]
+    pub fn config(&self) -> &RedisConfig {
+        &self.0.shared.config
+    }
+
+    /// Whether keys have to be grouped by [`slot()`].
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.0.shared.cluster.is_some()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.0.shared.health.address()
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("config", self.config())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}

@@ -1,0 +1,65 @@
+//! Leases whose outcome is not known, because the reply was lost or nobody waited for it: given
+//! back in the background, so that others need not wait for them to run out.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::connection::{Call, Connections, Lane, Retry};
+use crate::script;
+
+/// The tasks that give back; they end with it.
+pub(crate) struct GivingBack {
+    connections: Connections,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl GivingBack {
+    pub(crate) fn new(connections: Connections) -> Self {
+        Self { connections, tasks: Arc::default() }
+    }
+
+    /// Gives the lease back when dropped, unless it is [settled](Unsettled::settled) before.
+    pub(crate) fn unless_settled(&self, key: &str, id: u64) -> Unsettled {
+        Unsettled {
+            lease: Some((key.to_owned(), id)),
+            connections: self.connections.clone(),
+            tasks: Arc::downgrade(&self.tasks),
+        }
+    }
+}
+
+/// A request whose outcome is not known yet.
+pub(crate) struct Unsettled {
+    lease: Option<(String, u64)>,
+    connections: Connections,
+    tasks: Weak<Mutex<JoinSet<()>>>,
+}
+
+impl Unsettled {
+    /// The server has answered.
+    pub(crate) fn settled(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        let Some((key, id)) = self.lease.take() else { return };
+        let (Some(tasks), Ok(runtime)) = (self.tasks.upgrade(), Handle::try_current()) else {
+            return;
+        };
+        let connections = self.connections.clone();
+        let give_back = async move {
+            let call = script::Call::Abandon { key: &key, id };
+            let how = Call::new(Lane::Small).retry(Retry::Once);
+            // If this fails too the lease runs out by itself.
+            let _ = connections.evaluate(how, &call.by_hash(), || call.by_source()).await;
+        };
+        let mut tasks = tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(give_back, &runtime);
+    }
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod connection;
+mod error;
+mod giving_back;
+mod key;
+mod script;
+mod service;
+mod store;
+mod url;
+mod wire;
+
+pub use config::RedisConfig;
+pub use connection::{
+    Call, ConnectionState, ConnectionStats, Connections, Lane, Primary, Retry, Script, slot,
+};
+pub use service::RedisCacheService;
+pub use store::RedisStore;

@@ -1,0 +1,13 @@
+-- abandon: gives the lease on KEYS[1] back. ARGV: lease id (8 bytes). 1: done. 0: not there.
+local head, _, failure = read_header()
+if failure then return failure end
+local kind = kind_of(head)
+if kind ~= 'value' and kind ~= 'vacant' then return 0 end
+if not is_marked(head) or lease_id(head) ~= ARGV[1] then return 0 end
+if kind == 'vacant' then
+  redis.call('UNLINK', key)
+else
+  -- No key can expire while a script runs, so this never makes one anew.
+  redis.call('SETRANGE', key, 32, string.rep('\000', 24))
+end
+return 1

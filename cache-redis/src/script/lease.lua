@@ -1,0 +1,46 @@
+-- lease: asks for the right to fill KEYS[1].
+-- ARGV: lease id (8 bytes), how long (microseconds), what for ('load', 'refresh' or 'repair'), and
+-- for 'repair' the first bytes, up to 32, of what the caller found and could not use.
+-- {1}: granted. {0, microseconds}: held by another. {2, value}: there is one that need not be
+-- loaded. {2, value, milliseconds left or -1}: likewise, and it may be foreign JSON.
+local id, purpose, seen = ARGV[1], ARGV[3], ARGV[4]
+local ttl = math.min(math.max(tonumber(ARGV[2]), 0), MAX_LEASE)
+local head, wrong_type, failure = read_header()
+if failure then return failure end
+local now = server_now()
+local region = '\001' .. string.rep('\000', 7) .. id .. struct.pack('>I8', now + ttl)
+
+local function lease_alone()
+  -- The constant is the checksum of these bytes.
+  local record = MAGIC .. '\001\056\002\000' .. string.rep('\000', 20) .. '\009\247\167\084' .. region
+  -- Redis counts in milliseconds and may begin one early: rounded up and one more, so that the key
+  -- outlives the lease and not by much.
+  redis.call('SET', key, record, 'PX', string.format('%.0f', math.ceil(ttl / 1000) + 1))
+  return {1}
+end
+
+if wrong_type then
+  -- SET would free it here and now, however big.
+  redis.call('UNLINK', key)
+  return lease_alone()
+end
+local kind = kind_of(head)
+if kind == 'value' or kind == 'vacant' then
+  local left = lease_left(head, now)
+  if left then return {0, left} end
+end
+if kind == 'none' or kind == 'vacant' or kind == 'garbage' then return lease_alone() end
+-- Only what the caller has seen: it may have been repaired meanwhile. The first 32 bytes hold the
+-- checksum and no lease.
+if purpose == 'repair' and string.sub(head, 1, 32) == seen then
+  return lease_alone()
+end
+if kind == 'foreign' then
+  return {2, redis.call('GET', key), redis.call('PTTL', key)}
+end
+if now >= u64(head, 17) then return lease_alone() end
+if now < u64(head, 9) and purpose ~= 'refresh' then
+  return {2, redis.call('GET', key)}
+end
+redis.call('SETRANGE', key, 32, region)
+return {1}

@@ -1,0 +1,155 @@
+//! Leases in Redis: three scripts, each one round trip and one key.
+//!
+//! Rules:
+//!
+//! 1. A script looks at the header only and moves no payload, but for the record it is given to
+//!    store and the value it answers with.
+//! 2. Deadlines are judged by the server's clock.
+//! 3. A lease is known by its id alone. So an id is used for one request: a `lease` of unknown
+//!    outcome is never sent again under the same id, as a copy that comes late would bring back
+//!    what an invalidation has revoked. Sending [`Call::Abandon`] for the old id and asking anew
+//!    under another is safe.
+//! 4. Repeating a `fill` or an `abandon` is harmless: at most the first does anything. The second
+//!    answers 0 although the first succeeded.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use redis::{Cmd, FromRedisValue, ParsingError, Value};
+
+/// The source of a script: what all share, then its own.
+macro_rules! source {
+    ($file:literal) => {
+        concat!(include_str!("prelude.lua"), "\n", include_str!($file))
+    };
+}
+
+static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(source!("lease.lua")));
+static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(source!("fill.lua")));
+static ABANDON: LazyLock<Script> = LazyLock::new(|| Script::new(source!("abandon.lua")));
+
+/// How much of what was found [`Purpose::Repair`] shows, in bytes at most.
+const SEEN_LEN: usize = 32;
+
+struct Script {
+    source: &'static str,
+    sha1: String,
+}
+
+impl Script {
+    fn new(source: &'static str) -> Self {
+        Self { source, sha1: redis::Script::new(source).get_hash().to_owned() }
+    }
+}
+
+/// What a lease is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose<'a> {
+    /// A load on a miss: whatever is fresh is answered instead.
+    Load,
+    /// A value that is to be replaced although it is fresh.
+    Refresh,
+    /// Bytes that `wire::decode` could not use, as they were found. If they are there still, they
+    /// make room for the lease.
+    Repair(&'a [u8]),
+}
+
+/// One call of a script, on one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Call<'a> {
+    /// Asks for the right to fill; answers a [`LeaseReply`]. `ttl` counts up to a day.
+    Lease { key: &'a str, id: u64, ttl: Duration, purpose: Purpose<'a> },
+    /// Stores a record under a lease; answers whether it was good still. The record's own
+    /// servable-until sets the key's life; one that is over leaves no key.
+    Fill { key: &'a str, id: u64, record: &'a [u8] },
+    /// Gives a lease back; answers whether it was there still.
+    Abandon { key: &'a str, id: u64 },
+}
+
+impl Call<'_> {
+    /// By the script's hash. The server may not know it: `NOSCRIPT`, and nothing has happened.
+    pub(crate) fn by_hash(&self) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&self.script().sha1);
+        self.args(cmd)
+    }
+
+    /// With the whole script, which the server then knows by its hash.
+    pub(crate) fn by_source(&self) -> Cmd {
+        let mut cmd = redis::cmd("EVAL");
+        cmd.arg(self.script().source);
+        self.args(cmd)
+    }
+
+    fn script(&self) -> &'static Script {
+        match self {
+            Self::Lease { .. } => &LEASE,
+            Self::Fill { .. } => &FILL,
+            Self::Abandon { .. } => &ABANDON,
+        }
+    }
+
+    fn args(&self, mut cmd: Cmd) -> Cmd {
+        cmd.arg(1);
+        match *self {
+            Self::Lease { key, id, ttl, purpose } => {
+                let micros = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
+                cmd.arg(key).arg(&id.to_be_bytes()).arg(micros);
+                match purpose {
+                    Purpose::Load => cmd.arg("load"),
+                    Purpose::Refresh => cmd.arg("refresh"),
+                    Purpose::Repair(found) => {
+                        cmd.arg("repair").arg(&found[..found.len().min(SEEN_LEN)])
+                    }
+                };
+            }
+            Self::Fill { key, id, record } => {
+                cmd.arg(key).arg(&id.to_be_bytes()).arg(record);
+            }
+            Self::Abandon { key, id } => {
+                cmd.arg(key).arg(&id.to_be_bytes());
+            }
+        }
+        cmd
+    }
+}
+
+/// What [`Call::Lease`] answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseReply {
+    /// Load, then fill or abandon.
+    Granted,
+    /// Another's lease runs for so long.
+    Held(Duration),
+    /// There is a value by the look of its first bytes. If it does not decode, ask again with
+    /// [`Purpose::Repair`].
+    Present {
+        /// What stands under the key.
+        bytes: Vec<u8>,
+        /// How long the key lives, `None` being for ever. Told only of what has no header.
+        ttl: Option<Duration>,
+    },
+}
+
+impl FromRedisValue for LeaseReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let Value::Array(items) = value else {
+            return Err("the lease script answered with no list".into());
+        };
+        let mut items = items.into_iter();
+        match (items.next(), items.next(), items.next()) {
+            (Some(Value::Int(1)), None, None) => Ok(Self::Granted),
+            (Some(Value::Int(0)), Some(Value::Int(micros)), None) => {
+                Ok(Self::Held(Duration::from_micros(micros.try_into().unwrap_or(0))))
+            }
+            (Some(Value::Int(2)), Some(Value::BulkString(bytes)), ttl) => {
+                let ttl = match ttl {
+                    Some(Value::Int(millis)) => millis.try_into().ok().map(Duration::from_millis),
+                    _ => None,
+                };
+                Ok(Self::Present { bytes, ttl })
+            }
+            _ => Err("the lease script answered with an unknown list".into()),
+        }
+    }
+}

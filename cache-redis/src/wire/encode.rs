@@ -1,0 +1,62 @@
+//! Values to bytes.
+
+use cache_core::Timestamp;
+
+use super::{
+    HEADER_LEN, LeaseMark, MAGIC, NEVER, TIME_END, VERSION, Value, at, checksum, flag, mark,
+};
+
+/// A value as it is stored.
+///
+/// A time that is out of range counts as never, and servability that would end before freshness
+/// ends with it.
+pub(crate) fn encode(value: &Value<'_>) -> Vec<u8> {
+    let Value { payload, fresh_until, servable_until, lease } = *value;
+    let flags = if payload.is_none() { flag::ABSENT } else { 0 };
+    let servable_until = servable_until.max(fresh_until);
+    record(flags, [fresh_until, servable_until], payload.unwrap_or_default(), lease)
+}
+
+/// A lease on a key that has no value, as the script `lease` writes it. The tests hold the two
+/// against each other.
+#[cfg(test)]
+#[allow(dead_code, reason = "for the tests in `tests/`, which include this file")]
+pub(crate) fn encode_lease_only(lease: LeaseMark) -> Vec<u8> {
+    record(flag::VACANT, [Timestamp::ZERO; 2], &[], Some(lease))
+}
+
+fn record(flags: u8, times: [Timestamp; 2], payload: &[u8], lease: Option<LeaseMark>) -> Vec<u8> {
+    // Redis refuses strings of more than 512 MiB. A payload that does not fit the field would make
+    // a record that no reader accepts.
+    let payload_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(HEADER_LEN + payload.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[VERSION, HEADER_LEN as u8, flags, 0]);
+    for time in times {
+        bytes.extend_from_slice(&wire_time(time).to_be_bytes());
+    }
+    bytes.extend_from_slice(&payload_len.to_be_bytes());
+    debug_assert_eq!(bytes.len(), at::CHECKSUM);
+    let checksum = checksum(&bytes, payload);
+    bytes.extend_from_slice(&checksum.to_be_bytes());
+    bytes.extend_from_slice(&lease_region(lease));
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn wire_time(time: Timestamp) -> u64 {
+    let micros = time.as_micros();
+    if micros < TIME_END { micros } else { NEVER }
+}
+
+fn lease_region(lease: Option<LeaseMark>) -> [u8; HEADER_LEN - at::MARKS] {
+    let mut region = [0; HEADER_LEN - at::MARKS];
+    if let Some(LeaseMark { id, deadline }) = lease {
+        let (marks, rest) = region.split_at_mut(at::LEASE_ID - at::MARKS);
+        let (lease_id, lease_deadline) = rest.split_at_mut(at::LEASE_DEADLINE - at::LEASE_ID);
+        marks[0] = mark::LEASED;
+        lease_id.copy_from_slice(&id.to_be_bytes());
+        lease_deadline.copy_from_slice(&wire_time(deadline).to_be_bytes());
+    }
+    region
+}

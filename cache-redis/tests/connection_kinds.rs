@@ -1,0 +1,421 @@
+//! Every way to reach a Redis: socket, TLS, user, database, cluster, sentinels.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+#![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
+
+mod harness;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cache_core::{CacheError, ErrorKind};
+use cache_redis::{Call, Connections, Lane, RedisConfig, Retry, Script, slot};
+use harness::{Server, free_port};
+
+const SMALL: Call = Call::new(Lane::Small);
+const AGAIN: Call = SMALL.retry(Retry::Once);
+
+async fn connect(url: &str) -> Connections {
+    Connections::connect(&RedisConfig::from_url(url).unwrap()).await.unwrap()
+}
+
+async fn set(connections: &Connections, key: &str, value: &str) -> Result<(), CacheError> {
+    let mut set = redis::cmd("SET");
+    set.arg(key).arg(value);
+    connections.query(AGAIN, &set).await
+}
+
+async fn get(connections: &Connections, key: &str) -> Result<Option<String>, CacheError> {
+    let mut get = redis::cmd("GET");
+    get.arg(key);
+    connections.query(AGAIN, &get).await
+}
+
+/// How long until `call` succeeds.
+async fn until<T>(
+    limit: Duration,
+    mut call: impl AsyncFnMut() -> Result<T, CacheError>,
+) -> Duration {
+    let start = Instant::now();
+    loop {
+        let begun = Instant::now();
+        let answer = call().await;
+        assert!(begun.elapsed() < Duration::from_millis(350), "took {:?}", begun.elapsed());
+        match answer {
+            Ok(_) => return start.elapsed(),
+            Err(error) => assert!(start.elapsed() < limit, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_unix_socket() {
+    let server = Server::with(&["--requirepass", "s%c/ret"]);
+    let path = server.dir().join("redis.sock");
+    let path = path.display();
+    let mut admin = Server::with(&["--unixsocket", &path.to_string(), "--requirepass", "s%c/ret"]);
+    admin.login(&["s%c/ret"]);
+    let connections = connect(&format!("redis+unix://{path}?db=3&pass=s%25c%2Fret")).await;
+    set(&connections, "key", "value").await.unwrap();
+    assert!(admin.command(&["INFO", "keyspace"]).contains("db3:keys=1"));
+}
+
+#[tokio::test]
+async fn a_user_a_database_and_what_is_refused() {
+    let rule = "user app on >pa:ss@w/rd ~* +@all";
+    let (name, rest) = rule.split_once(' ').unwrap();
+    let mut args = vec![format!("--{name}")];
+    args.extend(rest.split(' ').map(str::to_owned));
+    let mut conf = vec!["--requirepass".to_owned(), "admin".to_owned()];
+    conf.extend(args);
+    let args: Vec<&str> = conf.iter().map(String::as_str).collect();
+    let mut server = Server::with(&args);
+    server.login(&["admin"]);
+    let port = server.port;
+    let connections = connect(&format!("redis://app:pa%3Ass%40w%2Frd@127.0.0.1:{port}/2")).await;
+    set(&connections, "key", "value").await.unwrap();
+    assert!(server.command(&["INFO", "keyspace"]).contains("db2:keys=1"));
+    let list = server.command(&["CLIENT", "LIST"]);
+    assert_eq!(list.lines().filter(|line| line.contains("user=app")).count(), 4, "{list}");
+
+    for (login, db, says) in [
+        ("app:wrong-secret@", 0, "refuses the user name or password"),
+        ("", 0, "asks for a password"),
+        ("app:pa%3Ass%40w%2Frd@", 99, "refuses database 99"),
+    ] {
+        let url = format!("redis://{login}127.0.0.1:{port}/{db}");
+        let begun = Instant::now();
+        let error = Connections::connect(&RedisConfig::from_url(&url).unwrap())
+            .await
+            .expect_err("it must be refused");
+        assert!(begun.elapsed() < Duration::from_secs(2));
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(says) && text.contains(&format!("127.0.0.1:{port}")), "{text}");
+        assert!(!text.contains("wrong-secret") && !text.contains("pa:ss"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn tls_with_a_private_authority() {
+    let scratch = Server::start();
+    let dir = scratch.dir().display().to_string();
+    let script = format!(
+        "cd {dir} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+         -keyout ca.key -out ca.pem -subj /CN=authority -days 2 && \
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem \
+         -out csr.pem -subj /CN=redis && \
+         printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' > ext && \
+         openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+         -out cert.pem -extfile ext"
+    );
+    let made = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let tls = free_port();
+    let (cert, key, ca) =
+        (format!("{dir}/cert.pem"), format!("{dir}/key.pem"), format!("{dir}/ca.pem"));
+    let port = tls.to_string();
+    let plain = Server::with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    for host in ["127.0.0.1", "localhost"] {
+        let config = RedisConfig::from_url(&format!("rediss://{host}:{tls}")).unwrap();
+        let trusting = config.clone().ca_certificate(std::fs::read(&ca).unwrap());
+        let connections = Connections::connect(&trusting).await.unwrap();
+        set(&connections, "key", "value").await.unwrap();
+        let big = "x".repeat(2 << 20);
+        set(&connections, "big", &big).await.unwrap();
+        assert_eq!(get(&connections, "big").await.unwrap(), Some(big));
+
+        let begun = Instant::now();
+        let error = Connections::connect(&config).await.expect_err("the authority is not known");
+        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(&format!("{host}:{tls}: TLS failed")), "{error}");
+    }
+    let bad = RedisConfig::from_url(&format!("rediss://127.0.0.1:{tls}")).unwrap();
+    let error = Connections::connect(&bad.ca_certificate("no pem")).await.expect_err("no PEM");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    // TLS to a port that does not speak it, and the other way round.
+    let url = format!("rediss://127.0.0.1:{}", plain.port);
+    assert!(Connections::connect(&RedisConfig::from_url(&url).unwrap()).await.is_err());
+    let url = format!("redis://127.0.0.1:{tls}");
+    let begun = Instant::now();
+    assert!(Connections::connect(&RedisConfig::from_url(&url).unwrap()).await.is_err());
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+/// Three primaries, a third of the slots each; with replicas, one for each.
+fn cluster(replicas: bool) -> Vec<Server> {
+    let options = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-require-full-coverage",
+        "no",
+        "--cluster-node-timeout",
+        "600",
+        "--cluster-replica-validity-factor",
+        "0",
+        "--appendonly",
+        "no",
+    ];
+    let count = if replicas { 6 } else { 3 };
+    let nodes: Vec<Server> = (0..count).map(|_| Server::with(&options)).collect();
+    let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
+    for (node, (first, last)) in nodes.iter().zip(slots) {
+        assert!(node.command(&["CLUSTER", "ADDSLOTSRANGE", first, last]).contains("OK"));
+    }
+    let first = nodes[0].port.to_string();
+    for node in &nodes[1..] {
+        node.command(&["CLUSTER", "MEET", "127.0.0.1", &first]);
+    }
+    let settled = |wanted: &str, what: &dyn Fn(&Server) -> String| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !nodes.iter().all(|node| what(node).contains(wanted)) {
+            assert!(Instant::now() < deadline, "the cluster does not form");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let info = |node: &Server| node.command(&["CLUSTER", "INFO"]);
+    settled(&format!("cluster_known_nodes:{count}"), &info);
+    if replicas {
+        for (replica, primary) in nodes[3..].iter().zip(&nodes) {
+            let id = primary.command(&["CLUSTER", "MYID"]);
+            let id = id.lines().nth(1).unwrap().to_owned();
+            assert!(replica.command(&["CLUSTER", "REPLICATE", &id]).contains("OK"));
+        }
+        let synced = |node: &Server| node.command(&["INFO", "replication"]);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !nodes[3..].iter().all(|node| synced(node).contains("master_link_status:up")) {
+            assert!(Instant::now() < deadline, "replicas do not sync");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    settled("cluster_state:ok", &info);
+    settled("cluster_size:3", &info);
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_three() {
+    let nodes = cluster(false);
+    let url =
+        format!("redis-cluster://127.0.0.1:{}?node=127.0.0.1:{}", nodes[1].port, nodes[2].port);
+    let connections = connect(&url).await;
+    assert!(connections.is_cluster());
+    for n in 0..200 {
+        set(&connections, &format!("key{n}"), &n.to_string()).await.unwrap();
+    }
+    for n in 0..200 {
+        assert_eq!(get(&connections, &format!("key{n}")).await.unwrap(), Some(n.to_string()));
+    }
+    let script =
+        Script::new("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])");
+    for n in 0..30 {
+        let key = format!("script{n}");
+        let value: String =
+            connections.script(SMALL, &script, &[&key], &[b"by script"]).await.unwrap();
+        assert_eq!(value, "by script");
+    }
+    let keys: Vec<String> =
+        (0..5_000).map(|n| format!("key{n}")).filter(|key| slot(key) < 1_000).collect();
+    let mut pipeline = redis::pipe();
+    for key in &keys[..10] {
+        if slot(key) == slot(&keys[0]) {
+            pipeline.cmd("SET").arg(key).arg("p");
+        }
+    }
+    let replies = connections.pipeline(AGAIN, &pipeline).await.unwrap();
+    assert_eq!(replies.len(), pipeline.len());
+
+    let primaries = connections.primaries().await.unwrap();
+    assert_eq!(primaries.len(), 3);
+    let mut seen = 0;
+    for primary in &primaries {
+        let mut cursor = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg("key*").arg("COUNT").arg(100);
+            let (next, page): (u64, Vec<String>) =
+                primary.query(Call::new(Lane::Scan).retry(Retry::Once), &scan).await.unwrap();
+            seen += page.len();
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    assert!(seen >= 200, "{seen}");
+    assert!(connections.clock_uncertainty().is_some());
+    assert!(connections.offset_micros().abs() < 50_000);
+
+    let url = url.replace("://", "://:sekret@");
+    let refused = Connections::connect(&RedisConfig::from_url(&url).unwrap()).await;
+    let refused = refused.expect_err("the cluster has no password");
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    let text = format!("{refused} {refused:?}");
+    assert!(text.contains("refuses the user name or password"), "{text}");
+    assert!(!text.contains("sekret"), "{text}");
+
+    let count = |node: &Server| {
+        node.command(&["CLIENT", "LIST"]).lines().filter(|l| l.contains("addr=")).count() - 1
+    };
+    // Two small, one bulk, one for scans, each with one connection per node.
+    for node in &nodes {
+        assert_eq!(count(node), 4);
+    }
+    connections.shutdown().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for node in &nodes {
+        assert_eq!(count(node), 0);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    calls: u32,
+    failed: u32,
+    slow: u32,
+    worst: Duration,
+    faults: std::collections::BTreeMap<String, u32>,
+}
+
+impl Seen {
+    fn note(&mut self, took: Duration, answer: Result<(), CacheError>) {
+        self.calls += 1;
+        self.slow += u32::from(took > Duration::from_millis(50));
+        self.worst = self.worst.max(took);
+        if let Err(error) = answer {
+            self.failed += 1;
+            *self.faults.entry(error.to_string()).or_default() += 1;
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.failed += other.failed;
+        self.slow += other.slow;
+        self.worst = self.worst.max(other.worst);
+        for (fault, count) in other.faults {
+            *self.faults.entry(fault).or_default() += count;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_11_a_cluster_node_is_lost() {
+    let mut nodes = cluster(true);
+    let connections = connect(&format!("redis-cluster://127.0.0.1:{}", nodes[1].port)).await;
+    // foo is in slot 12182, the third node's; bar in 5061, the first's.
+    set(&connections, "foo", "1").await.unwrap();
+    set(&connections, "bar", "1").await.unwrap();
+    for (lost, kill) in [(2, true), (0, false)] {
+        let (mine, other) = if lost == 2 { ("foo", "bar") } else { ("bar", "foo") };
+        if kill {
+            nodes[lost].stop();
+        } else {
+            nodes[lost].pause();
+        }
+        let replica = &nodes[lost + 3];
+        let begun = Instant::now();
+        let over = Arc::new(AtomicBool::new(false));
+        let load = |key: &'static str, tasks: usize| {
+            let (connections, over) = (connections.clone(), over.clone());
+            let one = async move |connections: Connections, over: Arc<AtomicBool>| {
+                let mut seen = Seen::default();
+                while !over.load(Ordering::Relaxed) {
+                    let call = Instant::now();
+                    let answer = set(&connections, key, "2").await;
+                    seen.note(call.elapsed(), answer);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                seen
+            };
+            let tasks: Vec<_> =
+                (0..tasks).map(|_| tokio::spawn(one(connections.clone(), over.clone()))).collect();
+            async move {
+                let mut seen = Seen::default();
+                for task in tasks {
+                    seen.add(task.await.unwrap());
+                }
+                seen
+            }
+        };
+        let (on_lost, on_other) = (load(mine, 4), load(other, 4));
+        while !replica.command(&["INFO", "replication"]).contains("role:master") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no failover");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let promoted = begun.elapsed();
+        let healed =
+            until(Duration::from_secs(4), async || set(&connections, mine, "3").await).await;
+        over.store(true, Ordering::Relaxed);
+        let (on_lost, on_other) = (on_lost.await, on_other.await);
+        println!(
+            "node {lost} lost (killed: {kill}): promoted after {promoted:?}, healed {healed:?} later"
+        );
+        println!("  on it: {on_lost:?}\n  on the others: {on_other:?}");
+        let worst = on_lost.worst.max(on_other.worst);
+        assert!(worst < Duration::from_millis(350), "{worst:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_10_sentinels_name_the_primary() {
+    let mut primary = Server::start();
+    let replica = Server::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
+    let port = free_port();
+    let conf = primary.dir().join("sentinel.conf");
+    let text = format!(
+        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
+         sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+        primary.dir().display(),
+        primary.port
+    );
+    std::fs::write(&conf, text).unwrap();
+    let sentinel = Server::on(port, &[&conf.display().to_string(), "--sentinel"]);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !sentinel.command(&["INFO", "sentinel"]).contains("status=ok")
+        || !sentinel.command(&["INFO", "sentinel"]).contains("slaves=1")
+    {
+        assert!(Instant::now() < deadline, "{}", sentinel.command(&["INFO", "sentinel"]));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let nowhere = free_port();
+    let url = format!(
+        "redis-sentinel://127.0.0.1:{nowhere}?sentinelServiceName=main&node=127.0.0.1:{port}"
+    );
+    let connections = connect(&url).await;
+    set(&connections, "key", "1").await.unwrap();
+    assert_eq!(primary.clients(), 4);
+
+    primary.stop();
+    let begun = Instant::now();
+    while !replica.command(&["INFO", "replication"]).contains("role:master") {
+        let call = Instant::now();
+        assert!(set(&connections, "key", "2").await.is_err());
+        assert!(call.elapsed() < Duration::from_millis(350));
+        assert!(begun.elapsed() < Duration::from_secs(15), "no failover");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("promoted after {:?}", begun.elapsed());
+    let healed = until(Duration::from_secs(3), async || set(&connections, "key", "3").await).await;
+    println!("sentinel failover healed {healed:?} after the promotion");
+    assert_eq!(get(&connections, "key").await.unwrap(), Some("3".to_owned()));
+
+    let wrong = url.replace("=main", "=other");
+    let error = Connections::connect(&RedisConfig::from_url(&wrong).unwrap()).await;
+    let error = error.expect_err("no such primary");
+    assert!(error.to_string().contains("no primary named \"other\""), "{error}");
+}
