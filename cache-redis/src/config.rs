@@ -74,6 +74,12 @@ impl RedisConfig {
         })
     }
 
+    /// What every key begins with, before its colon.
+    #[must_use]
+    pub fn namespace_name(&self) -> &str {
+        &self.namespace
+    }
+
     /// How long entries live whose policy sets no TTL: 300 s by default.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
