@@ -2,6 +2,8 @@
 
 mod builder;
 mod fence;
+#[cfg(feature = "redis")]
+mod redis;
 mod service;
 mod shard;
 mod state;
@@ -9,4 +11,6 @@ mod sync;
 mod waiting;
 
 pub use builder::LocalConcurrencyBuilder;
+#[cfg(feature = "redis")]
+pub use redis::RedisConcurrencyService;
 pub use service::LocalConcurrencyService;

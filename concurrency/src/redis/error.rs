@@ -1,0 +1,22 @@
+//! What an error of the connection means for a lock.
+
+use cache_core::{CacheError, ErrorKind, LockError, LockErrorKind};
+
+/// Redis did not do what it was asked: it is not there, too slow, or refuses.
+pub(crate) fn unavailable(error: CacheError) -> LockError {
+    let message = match error.kind() {
+        ErrorKind::Timeout => "Redis did not answer in time",
+        ErrorKind::Unavailable => "Redis cannot be reached",
+        _ => "Redis refused",
+    };
+    LockError::new(LockErrorKind::Unavailable, message).with_source(error)
+}
+
+/// Whether the same may work later: it is not refused.
+pub(crate) fn may_heal(error: &CacheError) -> bool {
+    matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable)
+}
+
+pub(crate) fn task_gone() -> LockError {
+    LockError::new(LockErrorKind::Unavailable, "the runtime of the lock service has ended")
+}

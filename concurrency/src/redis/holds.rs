@@ -1,0 +1,171 @@
+//! The locks that this process holds, and when each is to be looked at next.
+//!
+//! Rules:
+//! 1. A hold is here from its grant until its guard is given back or its lease is over, whichever
+//!    is first; then it is never renewed again.
+//! 2. Each is due once: at its next renewal or at the end of its lease, whichever is first.
+//! 3. When a lease is over the hold's gate is opened, also while its guard lives on.
+//! 4. No gate is opened under the mutex: that wakes others.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{Clock, FencingToken, LockGuard, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::hold::{Hold, valid_until};
+
+/// After a renewal that failed: the first pause, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// How a renewal went.
+pub(crate) enum Renewed {
+    /// It was sent then, for so long.
+    Until(Timestamp, Duration),
+    /// The lock is not this hold's any more.
+    Lost,
+    /// Redis did not answer, or refused.
+    Failed,
+}
+
+/// See the head of the file.
+#[derive(Default)]
+pub(crate) struct Holds {
+    state: Mutex<State>,
+    /// Something became due earlier than all before.
+    pub(crate) earlier: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    holds: HashMap<u64, Entry>,
+    due: BTreeSet<(Timestamp, u64)>,
+    last: u64,
+}
+
+struct Entry {
+    hold: Arc<Hold>,
+    due: Timestamp,
+    /// When to renew; never while a renewal is under way.
+    renew_at: Timestamp,
+    pause: Duration,
+}
+
+impl State {
+    fn remove(&mut self, id: u64) -> Option<Arc<Hold>> {
+        let entry = self.holds.remove(&id)?;
+        self.due.remove(&(entry.due, id));
+        Some(entry.hold)
+    }
+
+    /// Sets the time of the next look: the renewal, or the end of the lease.
+    fn schedule(&mut self, id: u64, renew_at: Timestamp) {
+        let Some(entry) = self.holds.get_mut(&id) else { return };
+        self.due.remove(&(entry.due, id));
+        let end = entry.hold.lease.deadline().unwrap_or(Timestamp::ZERO);
+        (entry.renew_at, entry.due) = (renew_at, renew_at.min(end));
+        self.due.insert((entry.due, id));
+    }
+
+    fn first(&self) -> Timestamp {
+        self.due.first().map_or(Timestamp::MAX, |(due, _)| *due)
+    }
+}
+
+/// When a lease sent then is to be renewed.
+fn third(sent: Timestamp, lease: Duration) -> Timestamp {
+    sent + lease / 3
+}
+
+impl Holds {
+    pub(crate) fn add(&self, hold: Arc<Hold>) -> u64 {
+        let renew_at = match hold.terms.renew {
+            true => third(hold.sent, hold.terms.lease),
+            false => Timestamp::MAX,
+        };
+        let mut state = self.state.lock();
+        let first = state.first();
+        state.last += 1;
+        let id = state.last;
+        let (due, pause) = (Timestamp::MAX, PAUSE.0);
+        state.holds.insert(id, Entry { hold, due, renew_at, pause });
+        state.schedule(id, renew_at);
+        if state.first() < first {
+            self.earlier.notify_one();
+        }
+        id
+    }
+
+    /// The hold's guard is given back: it is not renewed any more once this returns.
+    pub(crate) fn remove(&self, id: u64) {
+        let removed = self.state.lock().remove(id);
+        drop(removed);
+    }
+
+    /// What is to be renewed now, and when to look again. Leases found over are done with.
+    pub(crate) fn due(&self, clock: &Clock) -> (Vec<(u64, Arc<Hold>)>, Timestamp) {
+        let (mut renew, mut over) = (Vec::new(), Vec::<Option<LockGuard>>::new());
+        let now = clock.now();
+        let mut state = self.state.lock();
+        while let Some((due, id)) = state.due.first().copied()
+            && due <= now
+        {
+            let Some(entry) = state.holds.get(&id) else {
+                state.due.remove(&(due, id));
+                continue;
+            };
+            if entry.hold.lease.deadline().is_none() {
+                over.push(state.remove(id).and_then(|hold| hold.take_gate()));
+                continue;
+            }
+            if entry.renew_at <= now && entry.hold.next_lease(clock).is_some() {
+                renew.push((id, Arc::clone(&entry.hold)));
+            }
+            state.schedule(id, Timestamp::MAX);
+        }
+        let next = state.first();
+        drop(state);
+        drop(over);
+        (renew, next)
+    }
+
+    /// A renewal has ended.
+    pub(crate) fn renewed(&self, id: u64, renewed: &Renewed, clock: &Clock) {
+        let mut state = self.state.lock();
+        let Some(entry) = state.holds.get_mut(&id) else { return };
+        match *renewed {
+            Renewed::Until(sent, lease) => {
+                // Too late is too late: then the next look finds it over.
+                entry.hold.lease.extend(valid_until(sent, lease));
+                entry.pause = PAUSE.0;
+                state.schedule(id, third(sent, lease));
+            }
+            Renewed::Failed => {
+                let pause = entry.pause;
+                entry.pause = (pause * 2).min(PAUSE.1);
+                state.schedule(id, clock.now() + pause);
+            }
+            Renewed::Lost => {
+                let hold = state.remove(id);
+                drop(state);
+                if let Some(hold) = hold {
+                    hold.lose();
+                }
+            }
+        }
+    }
+
+    /// The hold of this lock with this fencing token.
+    pub(crate) fn find(&self, key: &str, fence: FencingToken) -> Option<(u64, Arc<Hold>)> {
+        let state = self.state.lock();
+        let mut holds = state.holds.iter();
+        let is_it = |hold: &Hold| hold.lease.key() == key && hold.lease.fencing_token() == fence;
+        holds.find(|(_, entry)| is_it(&entry.hold)).map(|(id, entry)| (*id, entry.hold.clone()))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().holds.len()
+    }
+}

@@ -1,0 +1,98 @@
+//! What the clones of a service share, and the tasks that belong to it.
+
+use std::sync::Arc;
+
+use cache_core::{CacheError, Clock, ErrorKind};
+use cache_redis::Connections;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::holds::Holds;
+use super::names::Namespace;
+use super::release::{Backlog, Job};
+use super::script::Redis;
+use super::{release, renew};
+use crate::LocalConcurrencyService;
+
+/// Lives as long as a service or a guard of it.
+pub(crate) struct Inner {
+    pub(crate) redis: Redis,
+    pub(crate) namespace: Namespace,
+    pub(crate) gate: LocalConcurrencyService,
+    pub(crate) clock: Clock,
+    pub(crate) holds: Arc<Holds>,
+    pub(crate) jobs: UnboundedSender<Job>,
+    pub(crate) backlog: Backlog,
+    pub(crate) closed: watch::Sender<bool>,
+    process: String,
+    runtime: Handle,
+    /// Attempts under way; each ends within the budget of one operation.
+    attempts: Mutex<JoinSet<()>>,
+    renewer: JoinHandle<()>,
+}
+
+impl Inner {
+    pub(crate) fn start(
+        connections: Connections,
+        namespace: &str,
+    ) -> Result<Arc<Self>, CacheError> {
+        let runtime = Handle::try_current().map_err(|error| {
+            let message = "a lock service over Redis needs a tokio runtime";
+            CacheError::new(ErrorKind::Config, message).with_source(error)
+        })?;
+        let (redis, clock) = (Redis(connections), Clock::system());
+        let holds = Arc::new(Holds::default());
+        let (jobs, queue) = unbounded_channel();
+        let renewer = runtime.spawn(renew::run(Arc::clone(&holds), redis.clone(), clock.clone()));
+        // Ends by itself, once all senders are gone and it has done what they sent: the last
+        // guard may be dropped after the last service, and is to be given back all the same.
+        drop(runtime.spawn(release::run(redis.clone(), clock.clone(), queue)));
+        Ok(Arc::new(Self {
+            redis,
+            namespace: Namespace::new(namespace),
+            gate: LocalConcurrencyService::new(),
+            clock,
+            holds,
+            jobs,
+            backlog: Backlog::new(),
+            closed: watch::Sender::new(false),
+            process: process(),
+            runtime,
+            attempts: Mutex::default(),
+            renewer,
+        }))
+    }
+
+    /// Runs an attempt, which ends with the service.
+    pub(crate) fn spawn(&self, attempt: impl Future<Output = ()> + Send + 'static) {
+        let mut attempts = self.attempts.lock();
+        while attempts.try_join_next().is_some() {}
+        attempts.spawn_on(attempt, &self.runtime);
+    }
+
+    /// Who asks, for people.
+    pub(crate) fn label(&self) -> String {
+        match tokio::task::try_id() {
+            Some(task) => format!("{} · task {task}", self.process),
+            None => self.process.clone(),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.renewer.abort();
+    }
+}
+
+/// This process, with its host where that can be known without asking anybody.
+fn process() -> String {
+    let pid = std::process::id();
+    match std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        Ok(host) if !host.trim().is_empty() => format!("pid {pid} on {}", host.trim()),
+        _ => format!("pid {pid}"),
+    }
+}

@@ -1,0 +1,20 @@
+//! Locks over Redis.
+//!
+//! - `service.rs`: [`RedisConcurrencyService`], the trait;
+//! - `acquire.rs`: from a caller to a guard, `hold.rs` what a grant consists of;
+//! - `holds.rs` and `renew.rs`: the locks held, and the task that renews them;
+//! - `release.rs`: the task that gives them back;
+//! - `script.rs` and `names.rs`: what Redis is asked, and where things stand there.
+
+mod acquire;
+mod error;
+mod hold;
+mod holds;
+mod inner;
+mod names;
+mod release;
+mod renew;
+mod script;
+mod service;
+
+pub use service::RedisConcurrencyService;

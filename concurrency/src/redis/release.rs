@@ -1,0 +1,156 @@
+//! The task that gives locks back, so that dropping a guard neither blocks nor needs a runtime.
+//!
+//! Rules:
+//! 1. It runs until the last sender is gone and everything is given back or has run out.
+//! 2. A caller hears of the first answer; a break in mid-reply is asked again at once, and then
+//!    "not yours" means that the first had worked.
+//! 3. What Redis does not answer is asked again until the lease has run out by itself.
+//! 4. The gate opens after the first answer: the next of this process finds the lock free.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use cache_core::{Clock, LockError, LockErrorKind, LockGuard, Timestamp};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{oneshot, watch};
+
+use super::error::{may_heal, unavailable};
+use super::names::Names;
+use super::script::Redis;
+
+/// Between attempts: the first pause, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// An attempt to acquire whose reply was lost may still wait in a connection that is broken for
+/// us, and be served after what was sent later. So it is taken back more than once.
+const AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+/// So many such attempts are followed at a time; beyond that the leases run out by themselves.
+const FOLLOWED: usize = 1024;
+
+/// What is to be given back.
+pub(crate) enum Job {
+    Release {
+        names: Names,
+        token: String,
+        /// When it is over without us.
+        until: Timestamp,
+        gate: Option<LockGuard>,
+        told: oneshot::Sender<Result<(), LockError>>,
+        pending: Pending,
+    },
+    /// Perhaps acquired; nobody knows.
+    Abandon { names: Names, token: String, until: Timestamp },
+}
+
+/// Counts what `shutdown` waits for.
+#[derive(Clone)]
+pub(crate) struct Backlog(Arc<watch::Sender<usize>>);
+
+/// Something to be waited for; until it is dropped.
+pub(crate) struct Pending(Backlog);
+
+impl Backlog {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+
+    pub(crate) fn pending(&self) -> Pending {
+        self.0.send_modify(|count| *count += 1);
+        Pending(self.clone())
+    }
+
+    pub(crate) async fn empty(&self) {
+        // Cannot fail: `self` keeps the sender alive.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// See the head of the file.
+pub(crate) async fn run(redis: Redis, clock: Clock, mut jobs: UnboundedReceiver<Job>) {
+    let followed = AtomicUsize::new(0);
+    let (mut running, mut open) = (FuturesUnordered::new(), true);
+    loop {
+        tokio::select! {
+            job = jobs.recv(), if open => match job {
+                Some(job) => running.push(work(&redis, &clock, job, &followed)),
+                None => open = false,
+            },
+            Some(()) = running.next() => {}
+            else => return,
+        }
+    }
+}
+
+async fn work(redis: &Redis, clock: &Clock, job: Job, followed: &AtomicUsize) {
+    match job {
+        Job::Release { names, token, until, gate, told, pending } => {
+            let first = first_answer(redis, &names, &token).await;
+            drop(gate);
+            let again = matches!(&first, Err((_, true)));
+            if let Err((error, _)) = &first {
+                let lock = &names.lock;
+                tracing::warn!(lock, %error, again, "a lock was not given back in order");
+            }
+            // Whoever has dropped the guard does not want to know.
+            let _ = told.send(first.map_err(|(error, _)| error));
+            drop(pending);
+            if again {
+                delete(redis, clock, &names, &token, until).await;
+            }
+        }
+        Job::Abandon { names, token, until } => {
+            if followed.fetch_add(1, Relaxed) < FOLLOWED {
+                delete(redis, clock, &names, &token, until).await;
+                for pause in AGAIN {
+                    clock.sleep(pause).await;
+                    delete(redis, clock, &names, &token, until).await;
+                }
+            }
+            followed.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// What the caller is told, and for an error whether trying again makes sense.
+async fn first_answer(redis: &Redis, names: &Names, token: &str) -> Result<(), (LockError, bool)> {
+    match redis.release(names, token).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => {
+            let message = "the lock was not this holder's any more";
+            return Err((LockError::new(LockErrorKind::LeaseLost, message), false));
+        }
+        Err(error) if error.kind() == cache_core::ErrorKind::Unavailable => {}
+        Err(error) => {
+            let again = may_heal(&error);
+            return Err((unavailable(error), again));
+        }
+    }
+    match redis.release(names, token).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let again = may_heal(&error);
+            Err((unavailable(error), again))
+        }
+    }
+}
+
+/// Deletes the lock if it is `token`'s, trying until Redis answers or `until` has come.
+async fn delete(redis: &Redis, clock: &Clock, names: &Names, token: &str, until: Timestamp) {
+    let mut pause = PAUSE.0;
+    while clock.is_before(until) {
+        match redis.release(names, token).await {
+            Err(error) if may_heal(&error) => {}
+            _ => return,
+        }
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}

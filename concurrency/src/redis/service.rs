@@ -1,0 +1,251 @@
+//! [`RedisConcurrencyService`]: the trait, over Redis.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cache_core::{
+    CacheError, ConcurrencyService, FencingToken, LockError, LockErrorKind, LockGuard, LockInfo,
+    LockOptions, check_lock_key,
+};
+use cache_redis::{Connections, RedisConfig};
+
+use super::acquire::{Request, Tried, attempt};
+use super::error::unavailable;
+use super::hold::Terms;
+use super::inner::Inner;
+use super::names::{label, token};
+use crate::service::shut_down;
+
+/// While another process holds the lock: the first pause between two looks, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// Named locks among all processes that use one Redis and one namespace. Clones are the same
+/// locks.
+///
+/// See the [crate's page](crate) for what it promises, [`ConcurrencyService`] for the contract and
+/// [`ConcurrencyServiceExt`](cache_core::ConcurrencyServiceExt) for how it is used.
+///
+/// The tasks of one process get a lock in the order of arrival. Between processes there is no
+/// queue yet: who waits looks again after 10 to 250 ms, and at once when the holder's lease is
+/// over.
+///
+/// Its tasks run on the runtime it was made in. What this process holds when that runtime ends is
+/// free when its lease has run out; [`shutdown`](ConcurrencyService::shutdown) before that waits
+/// for releases under way.
+///
+/// ```no_run
+/// use cache_concurrency::RedisConcurrencyService;
+/// use cache_core::ConcurrencyServiceExt;
+/// use cache_redis::RedisConfig;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = RedisConfig::from_url("redis://127.0.0.1:6379")?;
+/// let locks = RedisConcurrencyService::connect(config).await?;
+/// let balance = locks.with_lock("account:7", async { 40 + 2 }).await?;
+/// assert_eq!(balance, 42);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisConcurrencyService(Arc<Inner>);
+
+impl RedisConcurrencyService {
+    /// Connects, and waits until that is done. Locks are those of the configuration's namespace.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connections::connect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn connect(config: RedisConfig) -> Result<Self, CacheError> {
+        Self::new(Connections::connect(&config).await?)
+    }
+
+    /// As [`connect`](Self::connect), but returns at once. Until there is a connection, locks are
+    /// [`Unavailable`](LockErrorKind::Unavailable).
+    ///
+    /// # Errors
+    ///
+    /// As [`Connections::connect_degraded`].
+    #[allow(clippy::needless_pass_by_value, reason = "like `connect`, and like the cache's")]
+    pub fn connect_degraded(config: RedisConfig) -> Result<Self, CacheError> {
+        Self::new(Connections::connect_degraded(&config)?)
+    }
+
+    /// Locks over connections that are there already, which may serve a cache as well; they stay
+    /// open after [`shutdown`](ConcurrencyService::shutdown).
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config) outside a tokio runtime.
+    pub fn new(connections: Connections) -> Result<Self, CacheError> {
+        let namespace = connections.config().namespace_name().to_owned();
+        Self::with_namespace(connections, &namespace)
+    }
+
+    /// The same in another namespace than the connections': locks of different namespaces are different
+    /// locks.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config) outside a tokio runtime.
+    pub fn with_namespace(connections: Connections, namespace: &str) -> Result<Self, CacheError> {
+        Inner::start(connections, namespace).map(Self)
+    }
+
+    /// How many locks this process holds just now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.holds.len()
+    }
+
+    /// The connections it uses.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.0.redis.0
+    }
+
+    fn request(&self, key: &str, options: &LockOptions) -> Request {
+        Request {
+            key: Arc::from(key),
+            names: self.0.namespace.names(key),
+            token: token(&self.0.label()),
+            terms: Terms::of(options),
+        }
+    }
+
+    /// A guard granted while the service was shut down is given back.
+    fn unless_closed(&self, guard: LockGuard) -> Result<LockGuard, LockError> {
+        if *self.0.closed.borrow() { Err(shut_down()) } else { Ok(guard) }
+    }
+
+    /// Waits behind the gate until Redis grants the lock, with no other task of this process in
+    /// front.
+    async fn granted(
+        &self,
+        key: &str,
+        options: &LockOptions,
+        mut gate: LockGuard,
+        deadline: cache_core::Timestamp,
+    ) -> Result<LockGuard, LockError> {
+        let (request, clock) = (self.request(key, options), &self.0.clock);
+        let mut closed = self.0.closed.subscribe();
+        let mut pause = PAUSE.0;
+        loop {
+            // Asked before each attempt, so that the last one comes at the deadline.
+            let now = clock.now();
+            let (left, who);
+            match attempt(&self.0, &request, gate).await? {
+                Tried::Granted(guard) => return self.unless_closed(guard),
+                Tried::Held { gate: again, holder, remaining } => {
+                    (gate, left, who) = (again, remaining, holder);
+                }
+            }
+            if now >= deadline {
+                let wait = options.wait_duration();
+                let message = format!("held by {who} for all of the {wait:?} to wait");
+                return Err(LockError::new(LockErrorKind::Timeout, message));
+            }
+            let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            let jittered = Duration::from_millis(fastrand::u64(millis(pause) / 2..=millis(pause)));
+            pause = (pause * 2).min(PAUSE.1);
+            // The holder's lease is over a millisecond after what is left of it.
+            let over = left.map_or(PAUSE.1, |left| left.saturating_add(Duration::from_millis(1)));
+            let wake = (clock.now() + jittered.min(over)).min(deadline);
+            tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return Err(shut_down()),
+                () = clock.sleep_until(wake) => {}
+            }
+        }
+    }
+}
+
+/// What the gate is asked for: it ends with ours, not by itself.
+fn at_the_gate(wait: Duration) -> LockOptions {
+    LockOptions::default().lease(Duration::MAX).max_hold(Duration::MAX).wait(wait)
+}
+
+impl fmt::Debug for RedisConcurrencyService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConcurrencyService")
+            .field("held", &self.held())
+            .field("connections", self.connections())
+            .finish()
+    }
+}
+
+#[async_trait]
+impl ConcurrencyService for RedisConcurrencyService {
+    async fn acquire(&self, key: &str, options: &LockOptions) -> Result<LockGuard, LockError> {
+        check_lock_key(key)?;
+        options.validate()?;
+        let wait = options.wait_duration();
+        let deadline = self.0.clock.now() + wait;
+        let gate = self.0.gate.acquire(key, &at_the_gate(wait)).await?;
+        let granted = self.granted(key, options, gate, deadline).await;
+        granted.map_err(|error| error.with_key(key))
+    }
+
+    async fn try_acquire(
+        &self,
+        key: &str,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
+        check_lock_key(key)?;
+        options.validate()?;
+        // Held or waited for by this very process: nothing to ask Redis.
+        let Some(gate) = self.0.gate.try_acquire(key, &at_the_gate(Duration::ZERO)).await? else {
+            return Ok(None);
+        };
+        let tried = attempt(&self.0, &self.request(key, options), gate).await;
+        match tried.map_err(|error| error.with_key(key))? {
+            Tried::Granted(guard) => self.unless_closed(guard).map(Some),
+            Tried::Held { .. } => Ok(None),
+        }
+    }
+
+    /// Of those who wait it knows the ones in this process.
+    async fn inspect(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
+        check_lock_key(key)?;
+        let found = self.0.redis.inspect(&self.0.namespace.names(key)).await;
+        let Some(holder) = found.map_err(|error| unavailable(error).with_key(key))? else {
+            return Ok(None);
+        };
+        let fence = FencingToken(holder.fence);
+        let mut info = LockInfo::new(key, label(&holder.token), fence);
+        info.remaining = holder.remaining;
+        info.held_for = holder.held_for;
+        // Who has passed the gate holds the lock, or waits for another process to release it.
+        let first = usize::from(self.0.holds.find(key, fence).is_none());
+        let local = self.0.gate.inspect(key).await?;
+        info.waiters = local.map_or(0, |local| local.waiters + first);
+        Ok(Some(info))
+    }
+
+    async fn force_release(&self, key: &str, expected: FencingToken) -> Result<bool, LockError> {
+        check_lock_key(key)?;
+        // If the holder is here, its lease is over before anybody else can have the lock.
+        let ours = self.0.holds.find(key, expected);
+        if let Some((_, hold)) = &ours {
+            hold.lease.revoke(LockErrorKind::LeaseLost);
+        }
+        let taken = self.0.redis.force(&self.0.namespace.names(key), expected.0).await;
+        // Only now may the next of this process ask: it finds the lock free.
+        if let Some((id, hold)) = ours {
+            self.0.holds.remove(id);
+            hold.lose();
+        }
+        taken.map_err(|error| unavailable(error).with_key(key))
+    }
+
+    /// Connections stay open, and who holds a lock has it renewed as before.
+    async fn shutdown(&self) {
+        self.0.closed.send_replace(true);
+        self.0.gate.shutdown().await;
+        self.0.backlog.empty().await;
+    }
+}

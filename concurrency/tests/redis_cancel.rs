@@ -1,0 +1,146 @@
+//! Promise P7: every future can be dropped after any of its polls, and nothing is left behind.
+#![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+
+mod redis_common;
+
+use std::time::Duration;
+
+use cache_concurrency::RedisConcurrencyService;
+use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
+use cache_testkit::{RedisServer, drop_after, eventually, let_others_run};
+use redis_common::{at_rest, hold, holder, lease, service};
+
+const POLLS: usize = 12;
+
+/// Whatever was dropped has been given back, here and in Redis.
+async fn nothing_is_left(locks: &RedisConcurrencyService, server: &RedisServer) {
+    eventually(|| holder(server).is_none()).await;
+    // Also what was under way still.
+    let_others_run().await;
+    eventually(|| holder(server).is_none() && locks.held() == 0).await;
+    hold(locks).await.release().await.unwrap();
+    at_rest(server);
+}
+
+#[tokio::test]
+async fn p7_acquire_dropped_after_each_poll() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    for polls in 0..POLLS {
+        drop(drop_after(polls, hold(&locks)).await);
+        drop(drop_after(polls, locks.try_acquire("k", &LockOptions::default())).await);
+        nothing_is_left(&locks, &server).await;
+    }
+}
+
+#[tokio::test]
+async fn p7_acquire_of_a_held_lock_dropped_after_each_poll() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    for polls in 0..POLLS {
+        let guard = hold(&other).await;
+        // In line here, and in front of the other process.
+        drop(drop_after(polls, hold(&locks)).await);
+        let first = tokio::spawn({
+            let locks = locks.clone();
+            async move { hold(&locks).await }
+        });
+        drop(drop_after(polls, hold(&locks)).await);
+        guard.release().await.unwrap();
+        drop(first.await.unwrap());
+        nothing_is_left(&locks, &server).await;
+        nothing_is_left(&other, &server).await;
+    }
+}
+
+#[tokio::test]
+async fn p7_release_and_sections_dropped_after_each_poll() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    for polls in 0..POLLS {
+        let guard = hold(&locks).await;
+        drop(drop_after(polls, guard.release()).await);
+        nothing_is_left(&locks, &server).await;
+        drop(drop_after(polls, locks.with_lock("k", tokio::task::yield_now())).await);
+        nothing_is_left(&locks, &server).await;
+    }
+}
+
+#[tokio::test]
+async fn p7_questions_and_shutdown_dropped_after_each_poll() {
+    let server = RedisServer::start();
+    for polls in 0..POLLS {
+        let locks = service(&server.url()).await;
+        let guard = hold(&locks).await;
+        drop(drop_after(polls, locks.inspect("k")).await);
+        drop(drop_after(polls, guard.lost()).await);
+        guard.check().unwrap();
+        drop(drop_after(polls, locks.force_release("k", guard.fencing_token())).await);
+        let _ = drop_after(polls, locks.shutdown()).await;
+        drop(guard);
+        eventually(|| holder(&server).is_none()).await;
+    }
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_waits_for_releases_and_refuses_who_waits() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let fast = lease(600).wait(Duration::from_millis(50));
+    let guards: Vec<_> =
+        futures_util::future::join_all((0..50).map(|n| locks.acquire(["a", "b"][n % 2], &fast)))
+            .await;
+    let mut held: Vec<_> = guards.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(held.len(), 2, "one for each key");
+    let theirs = hold(&other).await;
+    let waiter = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.acquire("k", &LockOptions::default()).await.map(drop) }
+    });
+    eventually(|| locks.held() == 2).await;
+    drop(held.pop());
+    locks.shutdown().await;
+    assert_eq!(waiter.await.unwrap().unwrap_err().kind(), LockErrorKind::Unavailable);
+    assert_eq!(locks.held(), 1);
+    let left = server.command(&["KEYS", "*.l"]).list().len();
+    assert_eq!(left, 2, "the one held here and the other's");
+    // It is prolonged all the same.
+    let last = held.pop().unwrap();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    last.check().unwrap();
+    drop(locks);
+    drop(last);
+    theirs.release().await.unwrap();
+    eventually(|| server.command(&["KEYS", "*.l"]).list().is_empty()).await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_13_a_guard_that_outlives_its_service_gives_back() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let guard = hold(&locks).await;
+    drop(locks);
+    guard.check().unwrap();
+    std::thread::spawn(move || drop(guard)).join().unwrap();
+    eventually(|| holder(&server).is_none()).await;
+}
+
+#[test]
+fn p4_14_a_runtime_that_ends_leaves_the_lock_to_its_lease() {
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let guard = runtime.block_on(async {
+        let locks = service(&server.url()).await;
+        locks.acquire("k", &lease(300)).await.unwrap()
+    });
+    drop(runtime);
+    drop(guard);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let locks = service(&server.url()).await;
+        hold(&locks).await.release().await.unwrap();
+    });
+    at_rest(&server);
+}

@@ -1,0 +1,35 @@
+//! The family's lock suite over Redis, in real time: one server, and a cluster.
+#![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+
+mod redis_common;
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use cache_testkit::concurrency_suite::LockHarness;
+use cache_testkit::{RedisCluster, RedisServer};
+
+/// A service of its own, with keys of its own on a server that all behaviours share.
+async fn harness(url: &str) -> LockHarness {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let prefix = format!("{}:", NUMBER.fetch_add(1, Relaxed));
+    LockHarness::new(redis_common::service(url).await).with_key_prefix(prefix)
+}
+
+mod one_server {
+    static SERVER: super::LazyLock<super::RedisServer> =
+        super::LazyLock::new(super::RedisServer::start);
+
+    cache_testkit::concurrency_conformance!(|| super::harness(&SERVER_URL));
+
+    static SERVER_URL: super::LazyLock<String> = super::LazyLock::new(|| SERVER.url());
+}
+
+mod cluster {
+    static CLUSTER: super::LazyLock<super::RedisCluster> =
+        super::LazyLock::new(|| super::RedisCluster::start(3));
+
+    cache_testkit::concurrency_conformance!(|| super::harness(&CLUSTER_URL));
+
+    static CLUSTER_URL: super::LazyLock<String> = super::LazyLock::new(|| CLUSTER.url());
+}

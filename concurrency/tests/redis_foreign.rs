@@ -1,0 +1,127 @@
+//! Others at work in the same Redis: operators, foreign values, a cache.
+
+mod redis_common;
+
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use cache_core::{
+    CacheServiceExt, ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions,
+};
+use cache_redis::{RedisCacheService, RedisConfig};
+use cache_testkit::{RedisServer, eventually};
+use redis_common::{FENCE, LOCK, at_rest, hold, holder, lease, service};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_22_a_key_deleted_by_hand_ends_the_section_with_the_next_renewal() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let section = async {
+        server.command(&["DEL", LOCK]);
+        pending::<()>().await;
+    };
+    let began = Instant::now();
+    let error = locks.with_lock_opts("k", &lease(1500), |_| section).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::LeaseLost);
+    assert!(began.elapsed() < Duration::from_millis(750), "{:?}", began.elapsed());
+    assert!(holder(&server).is_none(), "it was not taken again");
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_23_a_foreign_token_is_left_alone() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let guard = hold(&locks).await;
+    server.command(&["SET", LOCK, "somebody", "PX", "60000"]);
+    let error = guard.release().await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::LeaseLost);
+    assert_eq!(holder(&server).unwrap(), b"somebody");
+    // It is a holder like another, though one without a name.
+    assert!(locks.try_acquire("k", &lease(100)).await.unwrap().is_none());
+    let info = locks.inspect("k").await.unwrap().unwrap();
+    assert_eq!(info.holder, "a holder that is none of ours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_35_flushall_in_a_loop_loses_leases_and_keeps_the_order_of_fences() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let (mut last, mut lost) = (None, 0);
+    for _ in 0..20 {
+        let guard = locks.acquire("k", &lease(150)).await.unwrap();
+        assert!(Some(guard.fencing_token()) > last, "a fence went back");
+        last = Some(guard.fencing_token());
+        server.flush();
+        let error = tokio::time::timeout(Duration::from_secs(1), guard.lost()).await.unwrap();
+        assert_eq!(error.kind(), LockErrorKind::LeaseLost);
+        lost += 1;
+    }
+    assert_eq!(lost, 20);
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_40_what_redis_refuses_is_unavailable_at_once() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let refused = async |what: &str| {
+        let began = Instant::now();
+        server.reset_commandstats();
+        let error = locks.acquire("k", &LockOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), LockErrorKind::Unavailable, "{what}");
+        assert!(began.elapsed() < Duration::from_millis(600), "{what}: {:?}", began.elapsed());
+        let sent: u64 = server.commandstats().get("evalsha").copied().unwrap_or(0);
+        assert!(sent <= 2, "{what}: a storm of {sent}");
+    };
+    hold(&locks).await.release().await.unwrap();
+    server.command(&["RPUSH", LOCK, "no string"]);
+    refused("WRONGTYPE").await;
+    server.command(&["DEL", LOCK]);
+    server.command(&["DEL", FENCE]);
+    server.command(&["RPUSH", FENCE, "no string"]);
+    refused("WRONGTYPE of the fence").await;
+    assert!(holder(&server).is_none());
+    server.command(&["DEL", FENCE]);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    refused("OOM").await;
+    assert!(holder(&server).is_none());
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    refused("READONLY").await;
+    server.command(&["REPLICAOF", "NO", "ONE"]);
+    let healed = async || locks.acquire("k", &lease(1000)).await.is_ok();
+    cache_testkit::eventually_async(healed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_40_a_fence_of_garbage_is_replaced() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    for garbage in ["", "x", "nan", "inf", "-1e300", "1e300", "9007199254740993"] {
+        server.command(&["SET", FENCE, garbage]);
+        let guard = hold(&locks).await;
+        let fence: u64 = guard.fencing_token().into();
+        assert!((1_600_000_000_000_000..9_000_000_000_000_000).contains(&fence), "{garbage}");
+        assert_eq!(server.command(&["GET", FENCE]).text(), fence.to_string());
+        guard.release().await.unwrap();
+        at_rest(&server);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_56_clearing_a_cache_leaves_locks_alone() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let cache = RedisCacheService::connect(RedisConfig::from_url(&server.url()).unwrap());
+    let cache = cache.await.unwrap();
+    let guard = hold(&locks).await;
+    // A key that looks as much like a lock's as a key can.
+    cache.set(LOCK, &1, Duration::from_secs(60)).await.unwrap();
+    cache.clear().await.unwrap();
+    assert!(holder(&server).is_some());
+    guard.check().unwrap();
+    guard.release().await.unwrap();
+    eventually(|| holder(&server).is_none()).await;
+    assert_eq!(server.command(&["EXISTS", FENCE]).integer(), 1);
+}

@@ -1,0 +1,206 @@
+//! Redis that stops, hangs, restarts and forgets: nobody waits too long, nobody believes too long.
+
+mod redis_common;
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use cache_concurrency::RedisConcurrencyService;
+use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
+use cache_redis::RedisConfig;
+use cache_testkit::{RedisServer, eventually_async};
+use redis_common::{at_rest, hold, holder, lease, pttl, service};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_29_a_short_pause_of_redis_loses_nothing() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let guard = locks.acquire("k", &lease(3000)).await.unwrap();
+    server.pause();
+    // Real time: longer than until the first renewal.
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    server.resume();
+    let held = async || {
+        other.try_acquire("k", &lease(3000)).await.is_ok_and(|got| {
+            assert!(got.is_none(), "granted twice");
+            true
+        })
+    };
+    eventually_async(held).await;
+    // Two more leases: the renewals go on.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    guard.check().unwrap();
+    guard.release().await.unwrap();
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_29_a_long_pause_of_redis_ends_the_section_before_it_is_back() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let began = Instant::now();
+    let section = async {
+        server.pause();
+        std::future::pending::<()>().await;
+    };
+    let options = lease(600);
+    let section = locks.with_lock_opts("k", &options, |_| section);
+    let outcome = tokio::time::timeout(Duration::from_secs(3), section);
+    let error = outcome.await.expect("it ends while Redis is away").unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::LeaseLost);
+    assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
+    server.resume();
+    let taken = async || locks.acquire("k", &lease(600)).await.is_ok();
+    eventually_async(taken).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_32_a_restart_without_data_frees_the_lock_and_fences_go_on() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let guard = locks.acquire("k", &lease(1500)).await.unwrap();
+    server.kill();
+    server.restart();
+    let began = Instant::now();
+    assert_eq!(guard.lost().await.kind(), LockErrorKind::LeaseLost);
+    // A third of the lease, and what it takes to connect anew.
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    let fence = guard.fencing_token();
+    assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
+    let next = locks.acquire("k", &lease(1500)).await.unwrap();
+    assert!(next.fencing_token() > fence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_33_a_restart_with_data_leaves_the_lock_with_its_holder() {
+    let server = RedisServer::builder().persistent().start();
+    let locks = service(&server.url()).await;
+    let guard = locks.acquire("k", &lease(4000)).await.unwrap();
+    server.restart();
+    // Scripts are unknown to the new server: they are sent anew, and nobody notices.
+    let other = service(&server.url()).await;
+    assert!(other.try_acquire("k", &lease(1000)).await.unwrap().is_none());
+    // Real time: past the first renewal.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    guard.check().unwrap();
+    assert!(pttl(&server) > 2000, "it was renewed");
+    guard.release().await.unwrap();
+    drop(other.try_acquire("k", &lease(1000)).await.unwrap().expect("it is free now"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_34_script_flush_in_a_loop_is_not_noticed() {
+    let server = RedisServer::start();
+    let services = [service(&server.url()).await, service(&server.url()).await];
+    let (inside, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let sections = async {
+        let tasks = (0..20).map(|n| {
+            let (locks, inside) = (&services[n % 2], &inside);
+            async move {
+                for _ in 0..5 {
+                    let section = async {
+                        assert!(!inside.swap(true, SeqCst), "two at once");
+                        tokio::task::yield_now().await;
+                        inside.store(false, SeqCst);
+                    };
+                    let options = LockOptions::default().wait(Duration::from_secs(50));
+                    locks.with_lock_opts("k", &options, |_| section).await.unwrap();
+                }
+            }
+        });
+        futures_util::future::join_all(tasks).await;
+        done.store(true, SeqCst);
+    };
+    let flushes = async {
+        while !done.load(SeqCst) {
+            server.command(&["SCRIPT", "FLUSH"]);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::join!(sections, flushes);
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_38_a_redis_that_takes_no_writes_is_not_waited_for_beyond_the_wait() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    hold(&locks).await.release().await.unwrap();
+    server.command(&["CLIENT", "PAUSE", "3000", "WRITE"]);
+    let (began, wait) = (Instant::now(), Duration::from_millis(500));
+    let error = locks.acquire("k", &LockOptions::default().wait(wait)).await.unwrap_err();
+    assert!(matches!(error.kind(), LockErrorKind::Unavailable | LockErrorKind::Timeout));
+    assert!(began.elapsed() < wait + Duration::from_millis(300), "{:?}", began.elapsed());
+    // What was sent is served when the pause is over, and taken back.
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    cache_testkit::eventually(|| holder(&server).is_none()).await;
+    // For good.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(holder(&server).is_none());
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_02_without_redis_a_lock_is_unavailable_and_heals() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    server.stop();
+    // Until the loss is noticed a call may wait for its budget.
+    for _ in 0..5 {
+        let began = Instant::now();
+        let error = locks.acquire("k", &LockOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), LockErrorKind::Unavailable);
+        assert_eq!(error.key(), Some("k"));
+        assert!(std::error::Error::source(&error).is_some());
+        assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    }
+    assert_eq!(locks.inspect("k").await.unwrap_err().kind(), LockErrorKind::Unavailable);
+    server.restart();
+    let began = Instant::now();
+    eventually_async(async || locks.acquire("k", &lease(1000)).await.is_ok()).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_01_a_degraded_start_heals_by_itself() {
+    let server = RedisServer::start();
+    server.stop();
+    let config = || RedisConfig::from_url(&server.url()).unwrap();
+    assert!(RedisConcurrencyService::connect(config()).await.is_err());
+    let locks = RedisConcurrencyService::connect_degraded(config()).unwrap();
+    assert!(locks.acquire("k", &LockOptions::default()).await.is_err());
+    server.restart();
+    eventually_async(async || locks.acquire("k", &lease(1000)).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_between_services_does_not_take_a_lease() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let guard = hold(&locks).await;
+    let waiter = tokio::spawn(async move { hold(&other).await });
+    // Real time: long enough for the pauses to have grown.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(!waiter.is_finished());
+    let (began, fence) = (Instant::now(), guard.fencing_token());
+    guard.release().await.unwrap();
+    let next = waiter.await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    assert!(next.fencing_token() > fence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_03_who_waits_for_another_process_is_told_who_has_it() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let guard = hold(&locks).await;
+    let (began, wait) = (Instant::now(), Duration::from_millis(200));
+    let error = other.acquire("k", &LockOptions::default().wait(wait)).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Timeout);
+    assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+    let took = began.elapsed();
+    assert!(took >= wait && took < wait + Duration::from_millis(100), "{took:?}");
+    assert!(!other.force_release("k", cache_core::FencingToken(1)).await.unwrap());
+    assert!(other.force_release("k", guard.fencing_token()).await.unwrap());
+    drop(other.try_acquire("k", &lease(1000)).await.unwrap().expect("it was taken away"));
+}

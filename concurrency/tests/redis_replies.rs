@@ -1,0 +1,134 @@
+//! Replies that are late or lost: nothing is held twice, nothing is left behind, no false error.
+
+mod redis_common;
+
+use std::time::{Duration, Instant};
+
+use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
+use cache_testkit::{Direction, FaultProxy, RedisServer, eventually};
+use redis_common::{at_rest, hold, holder, lease, service};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_01_an_uncontended_section_takes_two_round_trips() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    locks.with_lock("k", async {}).await.unwrap();
+    server.reset_commandstats();
+    for _ in 0..10 {
+        locks.with_lock("k", async {}).await.unwrap();
+    }
+    assert_eq!(server.commandstats()["evalsha"], 20);
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_19_a_caller_dropped_in_mid_call_leaves_no_orphan() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = service(&proxy.url(&server.url())).await;
+    hold(&locks).await.release().await.unwrap();
+    for each_way in [0, 1, 5, 250] {
+        proxy.latency(Duration::from_millis(each_way));
+        for _ in 0..if each_way < 100 { 100 } else { 3 } {
+            let patience = Duration::from_millis(fastrand::u64(0..=2 * each_way + 1));
+            // Real time: the reply is under way when the caller goes.
+            let options = LockOptions::default();
+            let _ = tokio::time::timeout(patience, locks.acquire("k", &options)).await;
+        }
+        proxy.heal();
+        eventually(|| holder(&server).is_none()).await;
+    }
+    locks.shutdown().await;
+    // What was sent late may arrive late.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually(|| holder(&server).is_none()).await;
+    assert_eq!(locks.held(), 0);
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_20_a_lost_reply_to_acquire_is_recognised() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = service(&proxy.url(&server.url())).await;
+    hold(&locks).await.release().await.unwrap();
+    for _ in 0..20 {
+        proxy.cut_after_forwarding(1);
+        match locks.acquire("k", &LockOptions::default()).await {
+            Ok(guard) => {
+                let fence: u64 = guard.fencing_token().into();
+                assert_eq!(server.command(&["GET", redis_common::FENCE]).text(), fence.to_string());
+                assert!(holder(&server).is_some());
+                proxy.heal();
+                guard.release().await.unwrap();
+            }
+            // The repetition was lost as well.
+            Err(error) => assert_eq!(error.kind(), LockErrorKind::Unavailable, "{error:?}"),
+        }
+        proxy.heal();
+        eventually(|| holder(&server).is_none()).await;
+    }
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_21_a_lost_reply_to_release_is_no_error_and_spares_the_successor() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let (locks, other) = (service(&proxy.url(&server.url())).await, service(&server.url()).await);
+    for _ in 0..10 {
+        let guard = hold(&locks).await;
+        proxy.cut_after_forwarding(1);
+        guard.release().await.unwrap();
+        proxy.heal();
+        let next = hold(&other).await;
+        next.check().unwrap();
+        assert!(holder(&server).is_some());
+        next.release().await.unwrap();
+    }
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_21_a_release_that_cannot_be_said_is_said_later() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = service(&proxy.url(&server.url())).await;
+    let guard = hold(&locks).await;
+    proxy.cut();
+    let error = guard.release().await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    assert!(holder(&server).is_some());
+    proxy.heal();
+    eventually(|| holder(&server).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_30_behind_a_black_hole_the_section_ends_before_the_lock_does() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = service(&proxy.url(&server.url())).await;
+    let ended = std::sync::OnceLock::new();
+    let section = |held: cache_core::HeldLock| {
+        let (proxy, server, ended) = (&proxy, &server, &ended);
+        async move {
+            // Just after a renewal.
+            eventually(|| redis_common::pttl(server) < 1400).await;
+            eventually(|| redis_common::pttl(server) > 1600).await;
+            proxy.black_hole(Direction::Both);
+            let (began, here) = (Instant::now(), held.remaining());
+            let there = redis_common::pttl(server).try_into().map(Duration::from_millis).unwrap();
+            assert!(here <= there + began.elapsed(), "{here:?} here, {there:?} there");
+            ended.set(began + here).unwrap();
+            std::future::pending::<()>().await;
+        }
+    };
+    let error = locks.with_lock_opts("k", &lease(2000), section).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::LeaseLost);
+    let late = ended.get().expect("it got there").elapsed();
+    // What a busy machine may add to a timer; the section is pending, so nothing is polled late.
+    assert!(late < Duration::from_millis(500), "{late:?} late");
+    proxy.heal();
+    eventually(|| holder(&server).is_none()).await;
+    at_rest(&server);
+}
