@@ -8,7 +8,7 @@ use cache_core::{CacheError, CacheService};
 use cache_moka::MokaCacheService;
 use cache_quick::QuickCacheService;
 
-use crate::{CacheConfig, CacheServices, MemoryBackend};
+use crate::{CacheConfig, CacheServices, MemoryBackend, redis};
 
 /// Makes [`CacheServices`]. What is not set has the defaults of [`CacheConfig`].
 ///
@@ -32,14 +32,15 @@ pub struct CacheServicesBuilder {
 }
 
 impl CacheServicesBuilder {
-    /// Where Redis is; an empty or blank URL means in process. This version has no Redis backend
-    /// yet: with a URL, [`build`](Self::build) returns an error that says so.
+    /// Where Redis is; an empty or blank URL means in process. See
+    /// [`RedisConfig::from_url`](cache_redis::RedisConfig::from_url) for its forms.
     pub fn redis_url(mut self, url: impl Into<String>) -> Self {
         self.config.redis_url = Some(url.into());
         self
     }
 
-    /// What this service's keys in Redis are told apart by. In process nothing is shared between
+    /// What this service's keys and locks in Redis are told apart by; `cache` unless said
+    /// otherwise. In process nothing is shared between
     /// services, so it has no effect there.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.config.namespace = namespace.into();
@@ -80,8 +81,8 @@ impl CacheServicesBuilder {
         self
     }
 
-    /// Whether the process holds entries in front of Redis; on unless said otherwise. Without
-    /// Redis the process holds them in any case.
+    /// Whether the process holds entries in front of Redis; on unless said otherwise. No effect
+    /// yet: with Redis every read goes there, without it the process holds entries in any case.
     pub fn near(mut self, on: bool) -> Self {
         self.config.near = on;
         self
@@ -99,7 +100,9 @@ impl CacheServicesBuilder {
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) naming the setting, its value (never that of
-    /// `redis_url`) and what would be right.
+    /// `redis_url`) and what would be right; [`Unavailable`](cache_core::ErrorKind::Unavailable)
+    /// naming host and port if Redis cannot be reached and
+    /// [`start_degraded`](Self::start_degraded) is off.
     ///
     /// # Cancel safety
     ///
@@ -112,12 +115,16 @@ impl CacheServicesBuilder {
             max_weight_bytes,
             time_to_idle,
             memory,
-            // Of Redis only: `check` has seen to it that none is asked for.
-            redis_url: _,
-            namespace: _,
+            redis_url,
+            namespace,
+            // For a near tier in front of Redis, which is still to come.
             near: _,
-            start_degraded: _,
+            start_degraded,
         } = self.config;
+        if let Some(url) = redis_url.filter(|url| !url.trim().is_empty()) {
+            let settings = redis::Settings { url, namespace, default_ttl, start_degraded };
+            return redis::build(settings).await;
+        }
         tracing::info!(
             %memory,
             ?max_capacity,
@@ -152,7 +159,7 @@ impl CacheServicesBuilder {
                 Arc::new(cache.build())
             }
         };
-        Ok(CacheServices::new(cache, Arc::new(LocalConcurrencyService::new())))
+        Ok(CacheServices::new(cache, Arc::new(LocalConcurrencyService::new()), None))
     }
 }
 

@@ -54,12 +54,11 @@ const LONGEST_NAMESPACE: usize = 128;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Where Redis is; absent, empty or blank: in process. This version has no Redis backend yet
-    /// and refuses a URL.
+    /// Where Redis is; absent, empty or blank: in process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis_url: Option<String>,
-    /// What this service's keys in Redis are told apart by: up to 128 bytes without blanks. No
-    /// effect in process, where nothing is shared between services.
+    /// What this service's keys and locks in Redis are told apart by: up to 128 bytes without
+    /// blanks; empty: `cache`. No effect in process, where nothing is shared between services.
     pub namespace: String,
     /// `default_ttl_secs`: how long entries live whose policy sets no TTL; 300 s. At least 1 ms.
     #[serde(rename = "default_ttl_secs", with = "seconds")]
@@ -82,7 +81,7 @@ pub struct CacheConfig {
     pub time_to_idle: Option<Duration>,
     /// Which backend holds entries in process.
     pub memory: MemoryBackend,
-    /// Whether the process holds entries in front of Redis; on. Without Redis it does in any case.
+    /// Whether the process holds entries in front of Redis; on. No effect yet.
     pub near: bool,
     /// Whether to start when Redis cannot be reached, and to connect later; off. No effect
     /// without Redis.
@@ -137,7 +136,7 @@ impl CacheConfig {
     /// Checks what a type cannot.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         let Self {
-            redis_url,
+            redis_url: _,
             namespace,
             default_ttl,
             max_capacity: _,
@@ -174,10 +173,7 @@ impl CacheConfig {
                 "up to 128 bytes without blanks or control characters, such as billing",
             ));
         }
-        match redis_url.as_deref().map(str::trim) {
-            None | Some("") => Ok(()),
-            Some(url) => Err(Fault::NoRedisYet(Shown::of(url))),
-        }
+        Ok(())
     }
 }
 

@@ -4,8 +4,6 @@ use std::fmt;
 
 use cache_core::{CacheError, ErrorKind};
 
-use crate::redis_url::Shown;
-
 /// How much of a wrong value is shown.
 const EXCERPT: usize = 64;
 
@@ -20,11 +18,6 @@ pub(crate) enum Fault {
          no bound in bytes; use quick, or bound the entries by max_capacity (CACHE_MAX_CAPACITY)"
     )]
     MokaHasNoWeights,
-    #[error(
-        "redis_url (REDIS_URL) is set, to {0}, but this version has no Redis backend yet; leave it \
-         unset or empty to cache and lock in process"
-    )]
-    NoRedisYet(Shown),
 }
 
 impl Fault {

@@ -4,6 +4,7 @@ mod builder;
 mod config;
 mod env;
 mod fault;
+mod redis;
 mod redis_url;
 mod seconds;
 mod services;
@@ -13,7 +14,7 @@ pub use config::{CacheConfig, MemoryBackend};
 pub use services::CacheServices;
 
 // The rest of the family, so that a service depends on this crate alone.
-pub use cache_concurrency::LocalConcurrencyService;
+pub use cache_concurrency::{LocalConcurrencyService, RedisConcurrencyService};
 pub use cache_core::{
     BusEvent, CacheError, CacheService, CacheServiceExt, CacheStats, CacheStore, Clock,
     ConcurrencyService, ConcurrencyServiceExt, Entry, ErrorKind, FencingToken, HeldLock,
@@ -23,3 +24,4 @@ pub use cache_core::{
 };
 pub use cache_moka::MokaCacheService;
 pub use cache_quick::QuickCacheService;
+pub use cache_redis::{RedisCacheService, RedisConfig};

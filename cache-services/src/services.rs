@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cache_core::{CacheError, CacheService, ConcurrencyService};
+use cache_redis::Connections;
 
 use crate::{CacheConfig, CacheServicesBuilder};
 
@@ -34,14 +35,17 @@ use crate::{CacheConfig, CacheServicesBuilder};
 pub struct CacheServices {
     cache: Arc<dyn CacheService>,
     concurrency: Arc<dyn ConcurrencyService>,
+    /// What both use, if that is Redis.
+    redis: Option<Connections>,
 }
 
 impl CacheServices {
     pub(crate) fn new(
         cache: Arc<dyn CacheService>,
         concurrency: Arc<dyn ConcurrencyService>,
+        redis: Option<Connections>,
     ) -> Self {
-        Self { cache, concurrency }
+        Self { cache, concurrency, redis }
     }
 
     /// The services that the process environment asks for; the crate's documentation lists the
@@ -50,7 +54,9 @@ impl CacheServices {
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) naming the variable, its value (never that of
-    /// `REDIS_URL`, which may hold a password) and what would be right.
+    /// `REDIS_URL`, which may hold a password) and what would be right;
+    /// [`Unavailable`](cache_core::ErrorKind::Unavailable) naming host and port if Redis cannot be
+    /// reached, unless `CACHE_START_DEGRADED` allows to start without.
     ///
     /// # Cancel safety
     ///
@@ -111,13 +117,18 @@ impl CacheServices {
     /// Shuts the lock service down, through every handle: whoever waits for a lock, and whoever
     /// asks for one from now on, gets [`Unavailable`](cache_core::LockErrorKind::Unavailable).
     ///
-    /// The cache in process has nothing to close and goes on answering, so requests that are
-    /// being finished may still use it. Calling this again does nothing.
+    /// On Redis, locks that are being released are seen through, then the connections are closed,
+    /// and the cache is [`Unavailable`](cache_core::ErrorKind::Unavailable) too. The cache in
+    /// process has nothing to close and goes on answering, so requests that are being finished may
+    /// still use it. Calling this again does nothing.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, call it again.
     pub async fn shutdown(&self) {
         self.concurrency.shutdown().await;
+        if let Some(redis) = &self.redis {
+            redis.shutdown().await;
+        }
     }
 }

@@ -125,7 +125,7 @@ async fn values_are_checked_when_the_services_are_built() {
             CacheConfig { memory: MemoryBackend::Moka, max_weight_bytes: Some(1_000), ..base() },
             "max_weight_bytes",
         ),
-        (CacheConfig { redis_url: Some("redis://h".into()), ..base() }, "redis_url"),
+        (CacheConfig { redis_url: Some("http://h".into()), ..base() }, "redis_url"),
     ] {
         let error = CacheServices::from_config(config).await.expect_err(field);
         assert_eq!(error.kind(), ErrorKind::Config);

@@ -1,0 +1,81 @@
+//! `REDIS_URL` set: both services on one Redis, shared by every instance.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::time::Duration;
+
+use cache_services::{
+    CacheConfig, CacheServiceExt, CacheServices, ConcurrencyService, ConcurrencyServiceExt,
+    ErrorKind, LockErrorKind, LockOptions,
+};
+use cache_testkit::servers::RedisServer;
+
+fn config(server: &RedisServer) -> CacheConfig {
+    CacheConfig { redis_url: Some(server.url()), ..CacheConfig::default() }
+}
+
+#[tokio::test]
+async fn two_instances_share_entries_and_locks() {
+    let server = RedisServer::start();
+    let one = CacheServices::from_config(config(&server)).await.unwrap();
+    let other = CacheServices::from_config(config(&server)).await.unwrap();
+    one.cache().set("org:acme", "gold", None).await.unwrap();
+    assert_eq!(other.cache().get::<String>("org:acme").await.unwrap().as_deref(), Some("gold"));
+
+    let options = LockOptions::default();
+    let guard = one.concurrency().acquire("token:7", &options).await.unwrap();
+    assert!(other.concurrency().try_acquire("token:7", &options).await.unwrap().is_none());
+    other.cache().clear().await.unwrap();
+    assert!(guard.check().is_ok(), "clearing the cache leaves locks alone");
+    guard.release().await.unwrap();
+    assert_eq!(other.concurrency().with_lock("token:7", async { 1 }).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn namespaces_are_apart() {
+    let server = RedisServer::start();
+    let named = |namespace: &str| CacheConfig { namespace: namespace.into(), ..config(&server) };
+    let a = CacheServices::from_config(named("a")).await.unwrap();
+    let b = CacheServices::from_config(named("b")).await.unwrap();
+    a.cache().set("k", &1, None).await.unwrap();
+    b.cache().clear().await.unwrap();
+    assert_eq!(a.cache().get::<u32>("k").await.unwrap(), Some(1));
+    let guard = a.concurrency().acquire("k", &LockOptions::default()).await.unwrap();
+    b.concurrency().with_lock("k", async {}).await.unwrap();
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_degraded_start_answers_from_loaders_and_heals() {
+    let server = RedisServer::start();
+    let config = CacheConfig { start_degraded: true, ..config(&server) };
+    server.stop();
+    let services = CacheServices::from_config(config).await.unwrap();
+    let cache = services.cache();
+    let load = || async { Ok::<_, std::io::Error>(7_u32) };
+    assert_eq!(*cache.get_or_load("k", None, load).await.unwrap(), 7);
+    assert_eq!(cache.get::<u32>("k").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let error = services.concurrency().with_lock("k", async {}).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+
+    server.restart();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while cache.set("k", &8, None).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "it has not healed");
+        // What is waited for happens in another process, in real time.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(cache.get::<u32>("k").await.unwrap(), Some(8));
+}
+
+#[tokio::test]
+async fn shutdown_closes_both() {
+    let server = RedisServer::start();
+    let services = CacheServices::from_config(config(&server)).await.unwrap();
+    services.shutdown().await;
+    services.shutdown().await;
+    let error = services.cache().get::<u32>("k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let error = services.concurrency().with_lock("k", async {}).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+}
