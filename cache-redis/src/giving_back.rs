@@ -2,6 +2,7 @@
 //! back in the background, so that others need not wait for them to run out.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -9,6 +10,20 @@ use tokio::task::JoinSet;
 
 use crate::connection::{Call, Connections, Lane, Retry};
 use crate::script;
+
+/// How long to wait after each attempt that failed: some 20 s in all.
+const PAUSES: [Duration; 8] = [
+    Duration::from_millis(50),
+    Duration::from_millis(150),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(6),
+    Duration::from_secs(6),
+];
+/// How many leases are being given back at a time; further ones run out by themselves.
+const MOST: usize = 1_024;
 
 /// The tasks that give back; they end with it.
 pub(crate) struct GivingBack {
@@ -55,11 +70,21 @@ impl Drop for Unsettled {
         let give_back = async move {
             let call = script::Call::Abandon { key: &key, id };
             let how = Call::new(Lane::Small).retry(Retry::Once);
-            // If this fails too the lease runs out by itself.
-            let _ = connections.evaluate(how, &call.by_hash(), || call.by_source()).await;
+            // What kept the answer away may keep this away too, for a while.
+            for pause in PAUSES {
+                let given = connections.evaluate(how, &call.by_hash(), || call.by_source()).await;
+                if given.is_ok() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
+            // The lease runs out by itself.
         };
         let mut tasks = tasks.lock();
         while tasks.try_join_next().is_some() {}
+        if tasks.len() >= MOST {
+            return;
+        }
         tasks.spawn_on(give_back, &runtime);
     }
 }

@@ -83,8 +83,14 @@ async fn works(cache: &RedisCacheService) {
     assert_eq!(load(cache, "well", 3).await, 2);
 }
 
+/// Held by each test: they bound how long a call takes, and one of them is a load test, which would
+/// take the cores from the others.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_01_stopped_before_start() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::builder().password(PASSWORD).start();
     server.stop();
     let start = Instant::now();
@@ -101,7 +107,9 @@ async fn p5_01_stopped_before_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_01_wrong_password_at_start() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::builder().password("right").start();
     let url = server.url().replace("right", PASSWORD);
     let error = RedisCacheService::connect(config(&url)).await.unwrap_err();
@@ -111,7 +119,9 @@ async fn p5_01_wrong_password_at_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_02_stopped_while_running() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::start();
     let cache = connect(&server.url()).await;
     works(&cache).await;
@@ -129,7 +139,9 @@ async fn p5_02_stopped_while_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_02_killed_under_load() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::start();
     let cache = connect(&server.url()).await;
     let end = Instant::now() + Duration::from_secs(3);
@@ -167,7 +179,9 @@ async fn p5_02_killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_03_sigstop() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::start();
     let cache = connect(&server.url()).await;
     works(&cache).await;
@@ -184,7 +198,9 @@ async fn p5_03_sigstop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_04_black_hole() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::start();
     let proxy = FaultProxy::start(&server.url());
     let cache = connect(&proxy.url(&server.url())).await;
@@ -199,7 +215,9 @@ async fn p5_04_black_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_05_latency() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::start();
     let proxy = FaultProxy::start(&server.url());
     let cache = connect(&proxy.url(&server.url())).await;
@@ -219,7 +237,9 @@ async fn p5_05_latency() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_06_restarted_empty() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::start();
     let cache = connect(&server.url()).await;
     for round in 0..5 {
@@ -239,7 +259,9 @@ async fn p5_06_restarted_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_07_restarted_with_old_data() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::builder().persistent().start();
     let cache = connect(&server.url()).await;
     let other = connect(&server.url()).await;
@@ -265,7 +287,9 @@ async fn p5_07_restarted_with_old_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_08_password_rotated_and_back() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::builder().password(PASSWORD).start();
     let cache = connect(&server.url()).await;
     works(&cache).await;
@@ -277,7 +301,9 @@ async fn p5_08_password_rotated_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_09_maxmemory_reached() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::builder().max_memory(4 << 20, "noeviction").start();
     let cache = connect(&server.url()).await;
     cache.set("before", &1_u64, LASTING).await.unwrap();
@@ -311,7 +337,9 @@ async fn p5_09_maxmemory_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_12_loading() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::builder()
         .persistent()
         .config("loading-process-events-interval-bytes 1024")
@@ -349,7 +377,9 @@ async fn p5_12_loading() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_13_readonly() {
+    let _alone = ALONE.lock().await;
     let server = RedisServer::start();
     let cache = connect(&server.url()).await;
     cache.set("kept", &1_u64, LASTING).await.unwrap();

@@ -1,19 +1,18 @@
 //! What the tests share: a connection, the scripts on one key, and records around now.
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use cache_core::Timestamp;
+use cache_testkit::servers::RedisServer;
 use redis::{Connection, FromRedisValue, RedisResult, cmd};
 
 use crate::script::{Call, LeaseReply, Purpose};
-use crate::server::{self, Server};
 use crate::wire::{Decoded, HEADER_LEN, LeaseMark, Value, decode, encode};
 
 /// A server and one connection to it.
 pub(crate) struct Fixture {
     pub(crate) connection: Connection,
-    _server: Server,
+    _server: RedisServer,
 }
 
 pub(crate) const KEY: &str = "ns:k";
@@ -24,16 +23,10 @@ pub(crate) const ONE: u64 = 0x0025_FF0A_0000_0001;
 pub(crate) const TWO: u64 = 0xFFFF_FFFF_FFFF_FFFF;
 
 pub(crate) fn redis() -> Fixture {
-    let server = server::server();
+    let server = RedisServer::start();
     let client = redis::Client::open(server.url()).expect("a URL");
-    for _ in 0..500 {
-        if let Ok(connection) = client.get_connection() {
-            return Fixture { connection, _server: server };
-        }
-        // There is nothing to wait on: the server says nowhere that it listens.
-        sleep(Duration::from_millis(10));
-    }
-    unreachable!("redis-server does not answer")
+    let connection = client.get_connection().expect("a connection");
+    Fixture { connection, _server: server }
 }
 
 impl Fixture {

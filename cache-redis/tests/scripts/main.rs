@@ -16,4 +16,3 @@ mod fill;
 mod fixture;
 mod lease;
 mod repair;
-mod server;
