@@ -97,6 +97,14 @@ impl CacheStore for Remote {
 
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         self.up()?;
+        if let Some(entry) = self.held(key).filter(|entry| entry.is_fresh(self.clock.now())) {
+            return Ok(LeaseOutcome::Fresh(entry));
+        }
+        self.lease_to_replace(key, ttl).await
+    }
+
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        self.up()?;
         let now = self.clock.now();
         let mut leases = self.leases.lock().unwrap();
         if let Some(held) = leases.get(key).filter(|lease| now < lease.valid_until()) {
@@ -290,6 +298,33 @@ async fn a_stale_entry_found_remotely_is_served_while_one_refresh_runs() {
     assert_eq!(fleet.a.get::<u32>("k").await.unwrap(), Some(2));
     let stats = fleet.a.stats();
     assert_eq!((stats.loads, stats.stale_served, stats.misses), (1, 2, 0));
+}
+
+/// A node knows the store's time to within a round trip. To one that is ahead a value is over which
+/// the store still deems fresh: the load has a lease all the same, so that no fill is lost and none
+/// comes after a removal.
+#[tokio::test]
+async fn p1_a_node_whose_clock_is_ahead_loads_under_a_lease() {
+    let fleet = fleet();
+    let ahead = ManualClock::new();
+    let node = ReadThrough::builder(Arc::clone(&fleet.remote)).clock(&ahead).build();
+    let load = async |value: u32, removed: bool| {
+        node.set("k", &0_u32, TTL).await.unwrap();
+        ahead.advance(TTL);
+        let gate = Gate::new();
+        let load = loading(&node, &gate, value, Policy::ttl(TTL));
+        gate.started().await;
+        if removed {
+            fleet.b.invalidate("k").await.unwrap();
+        }
+        gate.open();
+        assert_eq!(*load.await.unwrap().unwrap(), value);
+        fleet.b.get::<u32>("k").await.unwrap()
+    };
+    assert_eq!(load(1, false).await, Some(1), "what was loaded was not stored");
+    let refused = node.stats().fills_refused;
+    assert_eq!(load(2, true).await, None, "the old value was stored");
+    assert_eq!(node.stats().fills_refused, refused + 1);
 }
 
 #[tokio::test]

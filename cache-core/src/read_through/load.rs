@@ -15,10 +15,10 @@ use super::chain::{self, Chain};
 use super::counters::{Source, bump};
 use super::flight::{Flight, Landing, Outcome};
 use super::flights::Boarding;
+use super::look_up::{Lookup, Wanted};
 use super::{Inner, ReadThrough};
 use crate::{
-    CacheError, CacheStore, Entry, ErrorKind, Lease, LeaseOutcome, Loader, Policy, Timestamp,
-    check_key,
+    CacheError, CacheStore, Entry, ErrorKind, Lease, Loader, Policy, Timestamp, check_key,
 };
 
 /// What the process holds of a key, to a caller with a policy.
@@ -44,16 +44,6 @@ pub(super) struct Waited {
 pub(super) enum From {
     Load,
     Store(Source),
-}
-
-/// What the loading task found before it would call the loader.
-pub(super) enum Lookup {
-    /// A fresh entry: nothing to load.
-    Fresh(Entry),
-    /// Load, and store under the lease if there is one.
-    Missing(Option<Lease>),
-    /// Do not load now.
-    Refused(CacheError),
 }
 
 impl<S: CacheStore> ReadThrough<S> {
@@ -246,8 +236,9 @@ impl<S: CacheStore> Inner<S> {
     ) {
         let deadline = self.clock.now() + policy.load_budget();
         let takes = loader.acceptance();
-        let looked_up = self.look_up(landing.flight(), landing.key(), &policy, takes, deadline);
-        let outcome = match looked_up.await {
+        let (flight, key) = (landing.flight(), landing.key());
+        let wanted = Wanted { flight, key, policy: &policy, takes, deadline };
+        let outcome = match self.look_up(wanted).await {
             Lookup::Fresh(entry) => Outcome::Found(entry),
             Lookup::Refused(error) => Outcome::Failed(error),
             Lookup::Missing(lease) => {
@@ -256,97 +247,6 @@ impl<S: CacheStore> Inner<S> {
             }
         };
         landing.land(outcome);
-    }
-
-    /// Looks again, now that no other load of the key can begin, and takes the lease to load it.
-    async fn look_up(
-        &self,
-        flight: &Flight,
-        key: &str,
-        policy: &Policy,
-        takes: Acceptance,
-        deadline: Timestamp,
-    ) -> Lookup {
-        loop {
-            let found = match self.store.peek(key) {
-                Some(entry) if self.clock.is_before(entry.fresh_until()) => Ok(Some(entry)),
-                _ => self.store.fetch(key).await,
-            };
-            let found = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    // The backend is in trouble: the loader answers, and nothing is stored.
-                    self.note(&self.failed(error, key), "fetch");
-                    return Lookup::Missing(None);
-                }
-            };
-            let replaces = found.as_ref().is_some_and(|entry| entry.is_fresh(self.clock.now()));
-            if let Some(done) = self.assess(flight, key, policy, takes, found) {
-                return done;
-            }
-            match self.take_lease(key, policy, replaces).await {
-                Ok(LeaseOutcome::Granted(lease)) => return Lookup::Missing(Some(lease)),
-                Ok(LeaseOutcome::Fresh(entry)) => {
-                    let done = self.assess(flight, key, policy, takes, Some(entry));
-                    return done.unwrap_or(Lookup::Missing(None));
-                }
-                Ok(LeaseOutcome::Held { .. }) if policy.loads_alone => {
-                    return Lookup::Missing(None);
-                }
-                Ok(LeaseOutcome::Held { retry_after }) => {
-                    let now = self.clock.now();
-                    if now >= deadline {
-                        return Lookup::Refused(timed_out(key));
-                    }
-                    self.clock.sleep_until(deadline.min(now + retry_after)).await;
-                }
-                Err(error) => {
-                    self.note(&self.failed(error, key), "lease");
-                    return Lookup::Missing(None);
-                }
-            }
-        }
-    }
-
-    /// Asks for the lease to load `key`; `replaces`: although a fresh entry is there.
-    pub(super) async fn take_lease(
-        &self,
-        key: &str,
-        policy: &Policy,
-        replaces: bool,
-    ) -> Result<LeaseOutcome, CacheError> {
-        match replaces {
-            true => self.store.lease_to_replace(key, policy.load_budget()).await,
-            false => self.store.lease(key, policy.load_budget()).await,
-        }
-    }
-
-    /// What an entry found on the way means for the load: its end, or `None` to go on. One that
-    /// may be served meanwhile is offered to the waiters.
-    pub(super) fn assess(
-        &self,
-        flight: &Flight,
-        key: &str,
-        policy: &Policy,
-        takes: Acceptance,
-        found: Option<Entry>,
-    ) -> Option<Lookup> {
-        let now = self.clock.now();
-        let entry = found.filter(|entry| takes.accepts(entry) && policy.serves(entry, now))?;
-        let fresh = entry.is_fresh(now);
-        if fresh && !policy.wants_refresh(&entry, now, self.default_ttl) {
-            return Some(Lookup::Fresh(entry));
-        }
-        flight.offer(entry.clone());
-        if !self.throttle.holds(key, now) {
-            return None;
-        }
-        if fresh {
-            return Some(Lookup::Fresh(entry));
-        }
-        let message = "the last refresh failed; the next is not to be tried yet";
-        let error = CacheError::new(ErrorKind::Load, message).with_key(key).with_retryable(true);
-        Some(Lookup::Refused(error))
     }
 
     /// Runs a loader until `deadline`, a panic being an error.
@@ -412,9 +312,4 @@ impl<S: CacheStore> Inner<S> {
     pub(super) fn note(&self, error: &CacheError, operation: &str) {
         tracing::debug!(%error, operation, "the cache's backend failed during a load");
     }
-}
-
-pub(super) fn timed_out(key: &str) -> CacheError {
-    let message = "another node was loading the key for the whole load_timeout";
-    CacheError::new(ErrorKind::Timeout, message).with_key(key)
 }

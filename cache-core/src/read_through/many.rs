@@ -10,11 +10,10 @@ use super::chain::{self, Chain};
 use super::counters::Source;
 use super::flight::{Flight, Landing, Outcome};
 use super::flights::Boarding;
-use super::load::{Acceptance, Held, Lookup, runtime, timed_out};
+use super::load::{Acceptance, Held, runtime};
+use super::look_up::{Asked, Lookup, Wanted};
 use super::{Inner, ReadThrough};
-use crate::{
-    CacheError, CacheStore, Entry, Lease, LeaseOutcome, ManyLoader, Policy, Timestamp, check_key,
-};
+use crate::{CacheError, CacheStore, Entry, Lease, ManyLoader, Policy, Timestamp, check_key};
 
 /// Callers for many keys take "absent" for an answer: a slot is an `Option`.
 const TAKES: Acceptance = Acceptance::ValuesAndAbsent;
@@ -167,45 +166,30 @@ impl<S: CacheStore> Inner<S> {
                     return missing;
                 }
             };
-            let mut wanted = Vec::new();
+            let mut asking = Vec::new();
             for (landing, found) in open.into_iter().zip(found) {
-                let fresh = |entry: &Entry| entry.is_fresh(self.clock.now());
-                let replaces = found.as_ref().is_some_and(fresh);
-                match self.assess(landing.flight(), landing.key(), policy, TAKES, found) {
+                let replaces = self.is_replaced(found.as_ref());
+                match self.assess(wanted(&landing, policy, deadline), found) {
                     Some(done) => settle(landing, done, &mut missing),
-                    None => wanted.push((landing, replaces)),
+                    None => asking.push((landing, replaces)),
                 }
             }
-            let take = |(landing, replaces): &(Landing, bool)| {
-                let (key, replaces) = (landing.key().to_owned(), *replaces);
-                async move { self.take_lease(&key, policy, replaces).await }
-            };
-            let leases = join_all(wanted.iter().map(take).collect::<Vec<_>>()).await;
+            let mut asked = Vec::with_capacity(asking.len());
+            for (landing, replaces) in &asking {
+                asked.push(self.ask(wanted(landing, policy, deadline), *replaces));
+            }
+            let asked = join_all(asked).await;
             let mut retry_at = None::<Timestamp>;
             open = Vec::new();
-            for ((landing, _), lease) in wanted.into_iter().zip(leases) {
-                let key = landing.key();
-                let done = match lease {
-                    Ok(LeaseOutcome::Granted(lease)) => Lookup::Missing(Some(lease)),
-                    Ok(LeaseOutcome::Fresh(entry)) => self
-                        .assess(landing.flight(), key, policy, TAKES, Some(entry))
-                        .unwrap_or(Lookup::Missing(None)),
-                    Ok(LeaseOutcome::Held { .. }) if policy.loads_alone => Lookup::Missing(None),
-                    Ok(LeaseOutcome::Held { .. }) if self.clock.now() >= deadline => {
-                        Lookup::Refused(timed_out(key))
-                    }
-                    Ok(LeaseOutcome::Held { retry_after }) => {
+            for ((landing, _), asked) in asking.into_iter().zip(asked) {
+                match asked {
+                    Asked::Settled(done) => settle(landing, done, &mut missing),
+                    Asked::Held(retry_after) => {
                         let again = self.clock.now() + retry_after;
                         retry_at = Some(retry_at.map_or(again, |at| at.min(again)));
                         open.push(landing);
-                        continue;
                     }
-                    Err(error) => {
-                        self.note(&self.failed(error, key), "lease");
-                        Lookup::Missing(None)
-                    }
-                };
-                settle(landing, done, &mut missing);
+                }
             }
             match retry_at {
                 None => return missing,
@@ -224,6 +208,10 @@ impl<S: CacheStore> Inner<S> {
         }
         self.fetch_slots(keys).await
     }
+}
+
+fn wanted<'a>(landing: &'a Landing, policy: &'a Policy, deadline: Timestamp) -> Wanted<'a> {
+    Wanted { flight: landing.flight(), key: landing.key(), policy, takes: TAKES, deadline }
 }
 
 /// Ends a flight that needs no loader, or puts it with those that do.

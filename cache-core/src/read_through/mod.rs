@@ -26,6 +26,7 @@ mod counters;
 mod flight;
 mod flights;
 mod load;
+mod look_up;
 mod many;
 mod throttle;
 
