@@ -23,7 +23,7 @@ const PAUSES: [Duration; 8] = [
     Duration::from_secs(6),
 ];
 /// How many leases are being given back at a time; further ones run out by themselves.
-const MOST: usize = 1_024;
+const MOST: usize = 16_384;
 
 /// The tasks that give back; they end with it.
 pub(crate) struct GivingBack {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::{
     CacheError, CacheStats, CacheStore, Clock, Entry, ErrorKind, Lease, LeaseOutcome, Selector,
-    check_key,
+    Timestamp, check_key,
 };
 use futures_util::future::try_join_all;
 use redis::{Cmd, Pipeline, Value};
@@ -257,6 +257,11 @@ struct Asked {
     reply: LeaseReply,
 }
 
+/// An entry that was servable at no time: where it is to be filled in, the key is removed.
+fn over() -> Entry {
+    Entry::restore(None::<Vec<u8>>, Timestamp::ZERO, Timestamp::ZERO)
+}
+
 /// What a GET found.
 enum Read {
     Nothing,
@@ -367,7 +372,11 @@ impl CacheStore for RedisStore {
         let key = self.keys.key(lease.key());
         let unsettled = self.giving_back.unless_settled(&key, lease.id());
         let entry = self.settle(lease.key(), entry)?;
-        let record = encode_entry(&entry, self.offset());
+        // What is over by our clock is so for the server too, however little theirs differ.
+        let record = match Expiry::of(entry.servable_until(), self.clock.now()) {
+            Expiry::Past => encode_entry(&over(), ClockOffset::default()),
+            _ => encode_entry(&entry, self.offset()),
+        };
         let lane = if record.len() > BULK_BYTES { Lane::Bulk } else { Lane::Small };
         let call = script::Call::Fill { key: &key, id: lease.id(), record: &record };
         let reply =
