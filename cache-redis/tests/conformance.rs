@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use cache_redis::{RedisCacheService, RedisConfig};
-use cache_testkit::servers::{RedisCluster, RedisServer};
+use cache_testkit::servers::{RedisCluster, RedisSentinel, RedisServer};
 use cache_testkit::{CacheHarness, Capabilities, Capability};
 
 /// The contract is the subject here, not the budget of a call on a busy machine.
-const PATIENT: std::time::Duration = std::time::Duration::from_secs(5);
+const PATIENT: Duration = Duration::from_secs(5);
 
 fn capabilities() -> Capabilities {
     Capabilities::all()
@@ -17,26 +21,41 @@ fn capabilities() -> Capabilities {
         .without(Capability::ByteWeight)
 }
 
-async fn harness(server: RedisServer) -> CacheHarness {
-    let config = RedisConfig::from_url(&server.url()).unwrap().operation_timeout(PATIENT);
+/// A cache in a namespace of its own.
+async fn harness(config: RedisConfig) -> CacheHarness {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let namespace = format!("n{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let config = config.namespace(namespace).operation_timeout(PATIENT);
     let cache = RedisCacheService::connect(config).await.unwrap();
-    CacheHarness::new(cache).capabilities(capabilities()).keep(server)
+    CacheHarness::new(cache).capabilities(capabilities())
 }
 
-mod single_server {
-    async fn harness() -> super::CacheHarness {
-        super::harness(super::RedisServer::start()).await
-    }
-    cache_testkit::cache_conformance!(harness);
+/// The suite on the servers that `$start` starts, reached as their URL says, or as `$more` adds.
+macro_rules! on {
+    ($name:ident, $servers:ty, $start:expr $(, $more:expr)?) => {
+        mod $name {
+            use super::*;
+
+            /// Shared by all behaviours; it ends with the process.
+            static SERVERS: LazyLock<$servers> = LazyLock::new($start);
+
+            async fn harness() -> CacheHarness {
+                let config = RedisConfig::from_url(&SERVERS.url()).unwrap();
+                $(let config = $more(config, &SERVERS);)?
+                super::harness(config).await
+            }
+            cache_testkit::cache_conformance!(harness);
+        }
+    };
 }
 
-mod cluster_of_three {
-    async fn harness() -> super::CacheHarness {
-        let cluster = super::RedisCluster::start(3);
-        let config = super::RedisConfig::from_url(&cluster.url()).unwrap();
-        let config = config.operation_timeout(super::PATIENT);
-        let cache = super::RedisCacheService::connect(config).await.unwrap();
-        super::CacheHarness::new(cache).capabilities(super::capabilities()).keep(cluster)
-    }
-    cache_testkit::cache_conformance!(harness);
+on!(single_server, RedisServer, RedisServer::start);
+on!(unix_socket, RedisServer, || RedisServer::builder().unix_socket().start());
+on!(cluster_of_three, RedisCluster, || RedisCluster::start(3));
+on!(sentinel, RedisSentinel, RedisSentinel::start);
+on!(tls, RedisServer, || RedisServer::builder().tls().start(), trusting);
+
+/// The certificate is made for the test; nobody else knows who signed it.
+fn trusting(config: RedisConfig, server: &RedisServer) -> RedisConfig {
+    config.ca_certificate(server.ca_pem())
 }
