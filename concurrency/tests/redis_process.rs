@@ -7,7 +7,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockOptions};
+use cache_concurrency::RedisConcurrencyService;
+use cache_core::{ConcurrencyService, ConcurrencyServiceExt, FencingToken, LockOptions};
+use cache_redis::{Call, Lane};
 use cache_testkit::RedisServer;
 use redis_common::{at_rest, lease, pttl, service};
 
@@ -42,7 +44,42 @@ fn holder() {
     });
 }
 
-/// The other process; killed when dropped.
+const TASKS: u64 = 50;
+const SECTIONS: u64 = 25;
+
+/// Not a test: one of the processes that count under one lock.
+#[test]
+#[ignore = "run by the tests of this file, in a process of its own"]
+fn counter() {
+    let Ok(url) = std::env::var("LOCK_HOLDER_URL") else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let locks = service(&url).await;
+        let options = LockOptions::default().wait(Duration::from_secs(120));
+        let tasks = (0..TASKS).map(|_| async {
+            for _ in 0..SECTIONS {
+                let section = |held: cache_core::HeldLock| count(&locks, held.fencing_token());
+                locks.with_lock_opts("k", &options, section).await.unwrap();
+            }
+        });
+        futures_util::future::join_all(tasks).await;
+    });
+}
+
+/// Reads and writes in two steps: two at once would lose a count.
+async fn count(locks: &RedisConcurrencyService, fence: FencingToken) {
+    const CALL: Call = Call::new(Lane::Small).budget(Duration::from_secs(10));
+    let (redis, fence) = (locks.connections(), u64::from(fence));
+    let mut read = redis::cmd("MGET");
+    read.arg("count").arg("fence");
+    let (count, last): (Option<u64>, Option<u64>) = redis.query(CALL, &read).await.unwrap();
+    assert!(fence > last.unwrap_or(0), "a fence that is not above the last one");
+    let mut write = redis::cmd("MSET");
+    write.arg("count").arg(count.unwrap_or(0) + 1).arg("fence").arg(fence);
+    redis.query::<()>(CALL, &write).await.unwrap();
+}
+
+/// Another process, which runs the named function above; killed when dropped.
 struct Holder {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
@@ -50,8 +87,12 @@ struct Holder {
 
 impl Holder {
     fn start(server: &RedisServer) -> Self {
+        Self::run("holder", server)
+    }
+
+    fn run(what: &str, server: &RedisServer) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "holder", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", what, "--ignored", "--nocapture", "--test-threads=1"])
             .env("LOCK_HOLDER_URL", server.url())
             .stdout(Stdio::piped())
             .spawn()
@@ -118,4 +159,23 @@ async fn p4_27_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over() {
     let (when, guard) = waiter.await.unwrap();
     assert!(when <= over + Duration::from_millis(300), "{:?} late", when - over);
     guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_06_and_34_eight_processes_count_while_scripts_are_flushed() {
+    const PROCESSES: u64 = 8;
+    let server = RedisServer::start();
+    let mut counters: Vec<_> = (0..PROCESSES).map(|_| Holder::run("counter", &server)).collect();
+    let ended = |counter: &mut Holder| counter.child.try_wait().unwrap();
+    while counters.iter_mut().any(|counter| ended(counter).is_none()) {
+        server.command(&["SCRIPT", "FLUSH"]);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for counter in &mut counters {
+        assert!(ended(counter).unwrap().success(), "a process failed");
+    }
+    let sections = PROCESSES * TASKS * SECTIONS;
+    assert_eq!(server.command(&["GET", "count"]).text(), sections.to_string());
+    server.command(&["DEL", "count", "fence"]);
+    at_rest(&server);
 }

@@ -15,7 +15,7 @@ use cache_core::{Clock, LockError, LockErrorKind, LockGuard, Timestamp};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::error::{may_heal, unavailable};
 use super::names::Names;
@@ -25,9 +25,11 @@ use super::script::Redis;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// An attempt to acquire whose reply was lost may still wait in a connection that is broken for
 /// us, and be served after what was sent later. So it is taken back more than once.
-const AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
-/// So many such attempts are followed at a time; beyond that the leases run out by themselves.
-const FOLLOWED: usize = 1024;
+const AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
+/// Redis is asked about so many such attempts at a time; the others wait for their turn.
+const AT_A_TIME: usize = 1_024;
+/// So many are followed in all; beyond that the leases run out by themselves.
+const FOLLOWED: usize = 65_536;
 
 /// What is to be given back.
 pub(crate) enum Job {
@@ -73,14 +75,20 @@ impl Drop for Pending {
     }
 }
 
+/// The attempts whose outcome is not known.
+struct Abandoned {
+    followed: AtomicUsize,
+    turns: Semaphore,
+}
+
 /// See the head of the file.
 pub(crate) async fn run(redis: Redis, clock: Clock, mut jobs: UnboundedReceiver<Job>) {
-    let followed = AtomicUsize::new(0);
+    let abandoned = Abandoned { followed: AtomicUsize::new(0), turns: Semaphore::new(AT_A_TIME) };
     let (mut running, mut open) = (FuturesUnordered::new(), true);
     loop {
         tokio::select! {
             job = jobs.recv(), if open => match job {
-                Some(job) => running.push(work(&redis, &clock, job, &followed)),
+                Some(job) => running.push(work(&redis, &clock, job, &abandoned)),
                 None => open = false,
             },
             Some(()) = running.next() => {}
@@ -89,7 +97,7 @@ pub(crate) async fn run(redis: Redis, clock: Clock, mut jobs: UnboundedReceiver<
     }
 }
 
-async fn work(redis: &Redis, clock: &Clock, job: Job, followed: &AtomicUsize) {
+async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned) {
     match job {
         Job::Release { names, token, until, gate, told, pending } => {
             let first = first_answer(redis, &names, &token).await;
@@ -107,14 +115,15 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, followed: &AtomicUsize) {
             }
         }
         Job::Abandon { names, token, until } => {
-            if followed.fetch_add(1, Relaxed) < FOLLOWED {
-                delete(redis, clock, &names, &token, until).await;
+            if abandoned.followed.fetch_add(1, Relaxed) < FOLLOWED {
                 for pause in AGAIN {
                     clock.sleep(pause).await;
+                    // Never closed, so a turn comes.
+                    let _turn = abandoned.turns.acquire().await;
                     delete(redis, clock, &names, &token, until).await;
                 }
             }
-            followed.fetch_sub(1, Relaxed);
+            abandoned.followed.fetch_sub(1, Relaxed);
         }
     }
 }
