@@ -88,7 +88,6 @@ async fn works(cache: &RedisCacheService) {
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_01_stopped_before_start() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::builder().password(PASSWORD).start();
@@ -107,7 +106,6 @@ async fn p5_01_stopped_before_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_01_wrong_password_at_start() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::builder().password("right").start();
@@ -119,7 +117,6 @@ async fn p5_01_wrong_password_at_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_02_stopped_while_running() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start();
@@ -139,7 +136,6 @@ async fn p5_02_stopped_while_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_02_killed_under_load() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start();
@@ -179,7 +175,6 @@ async fn p5_02_killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_03_sigstop() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start();
@@ -198,7 +193,6 @@ async fn p5_03_sigstop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_04_black_hole() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start();
@@ -215,7 +209,6 @@ async fn p5_04_black_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_05_latency() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start();
@@ -237,7 +230,6 @@ async fn p5_05_latency() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_06_restarted_empty() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start();
@@ -259,7 +251,6 @@ async fn p5_06_restarted_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_07_restarted_with_old_data() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::builder().persistent().start();
@@ -287,7 +278,6 @@ async fn p5_07_restarted_with_old_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_08_password_rotated_and_back() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::builder().password(PASSWORD).start();
@@ -301,7 +291,6 @@ async fn p5_08_password_rotated_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_09_maxmemory_reached() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::builder().max_memory(4 << 20, "noeviction").start();
@@ -337,7 +326,6 @@ async fn p5_09_maxmemory_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_12_loading() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::builder()
@@ -377,7 +365,6 @@ async fn p5_12_loading() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bounds calls by the clock beside a load test: run by scripts/soak"]
 async fn p5_13_readonly() {
     let _alone = ALONE.lock().await;
     let server = RedisServer::start();
