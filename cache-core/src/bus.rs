@@ -1,5 +1,6 @@
 //! How nodes tell each other what was removed.
 
+use std::any::Any;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -13,6 +14,9 @@ use crate::{CacheError, Selector};
 pub enum BusEvent {
     /// Another node removed or overwrote these.
     Removed(Selector),
+    /// A load that others waited for has stored these keys, or was given up: whoever waits looks
+    /// again. Nothing was removed.
+    Filled(Vec<String>),
     /// The subscription is confirmed. What was missed before is unknown: whoever keeps entries
     /// empties them, then trusts the bus again.
     Connected,
@@ -28,6 +32,8 @@ pub enum BusEvent {
 /// - The stream begins with [`BusEvent::Connected`] once the subscription is confirmed, and never
 ///   ends while the bus lives.
 /// - A lost connection is reported as [`BusEvent::Disconnected`] within the bus's stated bound.
+/// - A subscriber that falls behind loses no removal unawares: what it missed is told as
+///   [`BusEvent::Disconnected`], then [`BusEvent::Connected`].
 ///
 /// # Cancel safety
 ///
@@ -44,4 +50,12 @@ pub trait InvalidationBus: fmt::Debug + Send + Sync + 'static {
 
     /// What other nodes publish from now on.
     fn subscribe(&self) -> BoxStream<'static, BusEvent>;
+
+    /// The bus as what it is. With it a store of the same backend recognises its own bus, so that
+    /// a removal and its publication travel together; see
+    /// [`CacheStore::remove_and_tell`](crate::CacheStore::remove_and_tell). A bus that no store
+    /// knows says `None`.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }

@@ -202,6 +202,20 @@ impl Entry {
         entry
     }
 
+    /// What a process keeps of an entry that it may hold for `local_ttl` at most: freshness ends
+    /// with that, and the stale window follows it.
+    #[must_use]
+    pub fn held_at_most(self, now: Timestamp, local_ttl: Duration) -> Self {
+        let mut entry = self.settle_local(now, Duration::MAX);
+        let (bound, fresh_until) = (now + local_ttl, entry.fresh_until());
+        if bound < fresh_until {
+            let servable_until = entry.servable_until();
+            let window = fresh_until.until(servable_until);
+            entry.set_deadlines(bound, servable_until.min(bound + window));
+        }
+        entry
+    }
+
     fn set_deadlines(&mut self, fresh_until: Timestamp, servable_until: Timestamp) {
         match Arc::get_mut(&mut self.body) {
             Some(body) => {

@@ -48,12 +48,30 @@ macro_rules! forward_cache_store {
                 store['a, 'b](&'b str, $crate::Entry) -> ();
                 store_many['a](Vec<(String, $crate::Entry)>) -> ();
                 remove['a, 'b](&'b $crate::Selector) -> Option<u64>;
+                remove_and_tell['a, 'b, 'c](
+                    &'b $crate::Selector, &'c dyn $crate::InvalidationBus
+                ) -> Option<u64>;
+                store_and_tell['a, 'b, 'c](
+                    &'b str, $crate::Entry, &'c dyn $crate::InvalidationBus
+                ) -> ();
                 lease['a, 'b](&'b str, ::std::time::Duration) -> $crate::LeaseOutcome;
                 lease_to_replace['a, 'b](
                     &'b str, ::std::time::Duration
                 ) -> $crate::LeaseOutcome;
                 fill['a]($crate::Lease, $crate::Entry) -> bool;
+                fill_or_remove['a]($crate::Lease, $crate::Entry) -> bool;
+                lease_here['a, 'b](
+                    &'b str, ::std::time::Duration
+                ) -> Option<$crate::Lease>;
                 abandon['a]($crate::Lease) -> ();
+            }
+            fn changed(&self, key: &str) -> Option<$crate::BoxFuture<'static, ()>> {
+                let $this = self;
+                $crate::CacheStore::changed($inner, key)
+            }
+            fn on_removal(&self, listener: $crate::RemovalListener) {
+                let $this = self;
+                $crate::CacheStore::on_removal($inner, listener);
             }
             fn stats(&self) -> $crate::CacheStats {
                 let $this = self;

@@ -11,13 +11,35 @@ pub struct Lease {
     key: String,
     id: u64,
     valid_until: Timestamp,
+    tiers: Option<Box<[Option<Lease>; 2]>>,
 }
 
 impl Lease {
     /// A lease as a store grants it; `id` is whatever tells that store its leases apart.
     #[must_use]
     pub fn new(key: impl Into<String>, id: u64, valid_until: Timestamp) -> Self {
-        Self { key: key.into(), id, valid_until }
+        Self { key: key.into(), id, valid_until, tiers: None }
+    }
+
+    /// The lease of a store made of two tiers: what each of them granted, `None` for one that
+    /// takes no part. It lasts as long as the shorter of them.
+    #[must_use]
+    pub fn of_tiers(key: impl Into<String>, near: Option<Lease>, far: Option<Lease>) -> Self {
+        let ends = [&near, &far].into_iter().flatten().map(Lease::valid_until);
+        let valid_until = ends.min().unwrap_or(Timestamp::ZERO);
+        Self { key: key.into(), id: 0, valid_until, tiers: Some(Box::new([near, far])) }
+    }
+
+    /// The leases of the near and the far tier. One that a single store granted is the far one.
+    #[must_use]
+    pub fn into_tiers(mut self) -> (Option<Lease>, Option<Lease>) {
+        match self.tiers.take() {
+            Some(tiers) => {
+                let [near, far] = *tiers;
+                (near, far)
+            }
+            None => (None, Some(self)),
+        }
     }
 
     /// The key it is for.

@@ -20,6 +20,9 @@ mod store;
 mod sync;
 mod typed;
 
+pub use futures_core::future::BoxFuture;
+pub use futures_core::stream::BoxStream;
+
 pub use bus::{BusEvent, InvalidationBus};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use entry::Entry;
@@ -37,5 +40,5 @@ pub use read_through::{ReadThrough, ReadThroughBuilder};
 pub use selector::Selector;
 pub use service::CacheService;
 pub use stats::CacheStats;
-pub use store::CacheStore;
+pub use store::{CacheStore, RemovalListener};
 pub use typed::TypedCache;

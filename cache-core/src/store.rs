@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_core::future::BoxFuture;
 
-use crate::{CacheError, CacheStats, Clock, Entry, Lease, LeaseOutcome, Selector};
+use crate::{CacheError, CacheStats, Clock, Entry, InvalidationBus, Lease, LeaseOutcome, Selector};
+
+/// What [`CacheStore::on_removal`] is handed. It must not block.
+pub type RemovalListener = Arc<dyn Fn(&Selector) + Send + Sync>;
 
 /// A place that keeps entries: the memory of the process, a Redis, two tiers.
 ///
@@ -116,6 +120,56 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// The backend's. Entries may then have been removed in part; removing again is harmless.
     async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError>;
 
+    /// [`remove`](Self::remove), then tells the other nodes over `bus`: together, where the store
+    /// knows the bus as its own.
+    ///
+    /// *Behaviour*
+    /// - Nobody hears of the removal before it has been done.
+    /// - Returns what `remove` returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of `remove`, and then nobody was told by this call or not everything was removed; those
+    /// of [`publish`](InvalidationBus::publish), and then it was removed here and others may not
+    /// know. Doing it again is harmless.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call may have removed without telling. Whoever must not leave it so does it again.
+    async fn remove_and_tell(
+        &self,
+        what: &Selector,
+        bus: &dyn InvalidationBus,
+    ) -> Result<Option<u64>, CacheError> {
+        let removed = self.remove(what).await?;
+        bus.publish(what).await?;
+        Ok(removed)
+    }
+
+    /// [`store`](Self::store), then tells the other nodes over `bus` that the key was overwritten:
+    /// together, where the store knows the bus as its own.
+    ///
+    /// *Behaviour*
+    /// - Nobody hears of the write before it has been done.
+    ///
+    /// # Errors
+    ///
+    /// Those of `store` and of [`publish`](InvalidationBus::publish), as
+    /// [`remove_and_tell`](Self::remove_and_tell).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`remove_and_tell`](Self::remove_and_tell).
+    async fn store_and_tell(
+        &self,
+        key: &str,
+        entry: Entry,
+        bus: &dyn InvalidationBus,
+    ) -> Result<(), CacheError> {
+        self.store(key, entry).await?;
+        bus.publish(&Selector::key(key)).await
+    }
+
     /// Asks for the right to fill `key`, good for `ttl`.
     ///
     /// *Behaviour*
@@ -157,6 +211,35 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// As [`store`](Self::store).
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError>;
 
+    /// Stores under a lease like [`fill`](Self::fill), or else removes what is under the key.
+    /// Either way every other lease on the key is revoked. This is how a near tier ends a write:
+    /// the value stays only if nothing else happened to the key meanwhile.
+    ///
+    /// A store that cannot do that in one step removes, which is always right.
+    ///
+    /// *Behaviour*
+    /// - `true`: the entry is there. `false`: the key is absent.
+    ///
+    /// # Errors
+    ///
+    /// As [`fill`](Self::fill); what is under the key is then as `remove` would leave it.
+    async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        drop(entry);
+        self.remove(&Selector::Keys(vec![lease.key().to_owned()])).await?;
+        Ok(false)
+    }
+
+    /// A lease that needs nobody else, for a load that goes on although the rest of the store is
+    /// in trouble: what is filled under it is kept in this process alone. `None`: nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`lease`](Self::lease).
+    async fn lease_here(&self, key: &str, ttl: Duration) -> Result<Option<Lease>, CacheError> {
+        let _ = (key, ttl);
+        Ok(None)
+    }
+
     /// Gives a lease back unused, so that the next caller need not wait for it to run out. Where
     /// leases are granted side by side there is nothing to give back.
     ///
@@ -188,6 +271,21 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// first time: one that can have values at hand may keep it so.
     fn keep_value(&self, key: &str, entry: &Entry) {
         let _ = (key, entry);
+    }
+
+    /// Ends when `key` may have been filled, written or removed by another node: a load that waits
+    /// for another's looks again then, and not only when its timer says. `None`: this store hears
+    /// of no such thing. Registered when called, not when polled.
+    fn changed(&self, key: &str) -> Option<BoxFuture<'static, ()>> {
+        let _ = key;
+        None
+    }
+
+    /// Hands over a listener that is called with every removal and write that this store learns of
+    /// by itself, rather than from its caller: after it has been applied here. Stores without such
+    /// a source drop the listener.
+    fn on_removal(&self, listener: RemovalListener) {
+        drop(listener);
     }
 
     /// The clock by which this store's entries live: the system's, unless it was given another.

@@ -239,6 +239,21 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
         Ok(filled.is_some())
     }
 
+    async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        let runs = self.config.clock.is_before(lease.valid_until());
+        let (at, entry) = (self.address(lease.key()), self.settle(entry));
+        let filled = self.stripes.revoke_others(at.hash, lease.id(), |valid, hand| {
+            if valid && runs {
+                self.put(at, entry, hand);
+            } else if let Some(engine) = &self.engine {
+                engine.remove(at);
+            }
+            valid && runs
+        });
+        self.sweep_some();
+        Ok(filled)
+    }
+
     async fn abandon(&self, _lease: Lease) -> Result<(), CacheError> {
         // A lease is only the memory of a generation: there is nothing to give back.
         Ok(())

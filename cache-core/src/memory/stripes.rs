@@ -67,6 +67,20 @@ impl Stripes {
         valid.then(|| write(&mut stripe.hand))
     }
 
+    /// Revokes the leases of the key and writes, knowing whether `generation` was still the key's.
+    pub(crate) fn revoke_others<R>(
+        &self,
+        hash: u64,
+        generation: u64,
+        write: impl FnOnce(bool, &mut Hand) -> R,
+    ) -> R {
+        let mut stripe = self.stripe(hash).lock();
+        let present = &mut stripe.generations[generation_index(hash)];
+        let valid = *present == generation;
+        *present += 1;
+        write(valid, &mut stripe.hand)
+    }
+
     /// Writes what changes no value, and so revokes nothing.
     pub(crate) fn write<R>(&self, hash: u64, write: impl FnOnce(&mut Hand) -> R) -> R {
         write(&mut self.stripe(hash).lock().hand)

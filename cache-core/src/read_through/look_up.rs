@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::select_all;
+
 use super::Inner;
 use super::flight::Flight;
 use super::load::Acceptance;
@@ -47,9 +49,8 @@ impl<S: CacheStore> Inner<S> {
             let found = match found {
                 Ok(found) => found,
                 Err(error) => {
-                    // The backend is in trouble: the loader answers, and nothing is stored.
                     self.note(&self.failed(error, key), "fetch");
-                    return Lookup::Missing(None);
+                    return Lookup::Missing(self.lease_here(key, wanted.policy).await);
                 }
             };
             let replaces = self.is_replaced(found.as_ref());
@@ -60,7 +61,7 @@ impl<S: CacheStore> Inner<S> {
                 Asked::Settled(done) => return done,
                 Asked::Held(retry_after) => {
                     let again = self.clock.now() + retry_after;
-                    self.clock.sleep_until(wanted.deadline.min(again)).await;
+                    self.pause(std::iter::once(key), wanted.deadline.min(again)).await;
                 }
             }
         }
@@ -99,9 +100,31 @@ impl<S: CacheStore> Inner<S> {
             Ok(LeaseOutcome::Held { retry_after }) => return Asked::Held(retry_after),
             Err(error) => {
                 self.note(&self.failed(error, key), "lease");
-                Lookup::Missing(None)
+                Lookup::Missing(self.lease_here(key, policy).await)
             }
         })
+    }
+
+    /// While the backend is in trouble the loader answers; what it says is kept in this process,
+    /// if the store can do that, and else nowhere.
+    pub(super) async fn lease_here(&self, key: &str, policy: &Policy) -> Option<Lease> {
+        let leased = self.store.lease_here(key, policy.load_budget()).await;
+        leased.unwrap_or_else(|error| {
+            self.note(&self.failed(error, key), "lease_here");
+            None
+        })
+    }
+
+    /// Waits until `until`, or until the store hears that one of the keys has changed.
+    pub(super) async fn pause<'a>(&self, keys: impl Iterator<Item = &'a str>, until: Timestamp) {
+        let changed: Vec<_> = keys.filter_map(|key| self.store.changed(key)).collect();
+        if changed.is_empty() {
+            return self.clock.sleep_until(until).await;
+        }
+        tokio::select! {
+            _ = select_all(changed) => {}
+            () = self.clock.sleep_until(until) => {}
+        }
     }
 
     /// What an entry found on the way means for the load: its end, or `None` to go on. One that

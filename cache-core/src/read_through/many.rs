@@ -160,9 +160,11 @@ impl<S: CacheStore> Inner<S> {
             let found = match self.fetch_all(&keys).await {
                 Ok(found) => found,
                 Err(error) => {
-                    // The backend is in trouble: the loader answers, and nothing is stored.
                     self.note(&error, "fetch_many");
-                    missing.extend(open.into_iter().map(|landing| (landing, None)));
+                    for landing in open {
+                        let lease = self.lease_here(landing.key(), policy).await;
+                        missing.push((landing, lease));
+                    }
                     return missing;
                 }
             };
@@ -193,7 +195,10 @@ impl<S: CacheStore> Inner<S> {
             }
             match retry_at {
                 None => return missing,
-                Some(at) => self.clock.sleep_until(at.min(deadline)).await,
+                Some(at) => {
+                    let keys = open.iter().map(Landing::key);
+                    self.pause(keys, at.min(deadline)).await;
+                }
             }
         }
     }

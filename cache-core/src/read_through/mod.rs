@@ -3,7 +3,8 @@
 //! `docs/read-through.md` is the specification, a table of states and events; [`load`] reads like
 //! it. What keeps promise P1 (no stale fill) here: a loader runs only under a lease taken before
 //! it began, its value is stored only under that lease, and a write or removal, once it returns,
-//! has detached every flight it selects, so that no later caller joins one.
+//! has detached every flight it selects, so that no later caller joins one. Those that the store
+//! learns of by itself are told to the engine and do the same.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -11,14 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_core::future::BoxFuture;
 
 use self::counters::{Counters, Source, bump};
 use self::flight::Flight;
 use self::flights::Flights;
 use self::throttle::Throttle;
 use crate::{
-    CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, ErrorKind, Lease, LeaseOutcome,
-    Loader, ManyLoader, Policy, Selector, check_key,
+    CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, ErrorKind, InvalidationBus,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, check_key,
 };
 
 mod chain;
@@ -112,11 +114,18 @@ impl<S: CacheStore> ReadThroughBuilder<S> {
     #[must_use]
     pub fn build(self) -> ReadThrough<S> {
         let Self { store, clock, default_ttl } = self;
+        let flights = Arc::new(Flights::new());
+        let listening = Arc::downgrade(&flights);
+        store.on_removal(Arc::new(move |what| {
+            if let Some(flights) = listening.upgrade() {
+                Detached::Selected(what).detach(&flights);
+            }
+        }));
         ReadThrough(Arc::new(Inner {
             store,
             clock,
             default_ttl,
-            flights: Arc::new(Flights::new()),
+            flights,
             throttle: Throttle::new(),
             counters: Counters::default(),
         }))
@@ -188,6 +197,32 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         removed.inspect_err(|_| bump(&self.0.counters.errors))
     }
 
+    async fn remove_and_tell(
+        &self,
+        what: &Selector,
+        bus: &dyn InvalidationBus,
+    ) -> Result<Option<u64>, CacheError> {
+        if let Selector::Keys(keys) = what {
+            keys.iter().try_for_each(|key| check_key(key))?;
+        }
+        self.0.counters.invalidated(what);
+        let _detach = self.0.detaching(Detached::Selected(what));
+        let removed = self.0.store.remove_and_tell(what, bus).await;
+        removed.inspect_err(|_| bump(&self.0.counters.errors))
+    }
+
+    async fn store_and_tell(
+        &self,
+        key: &str,
+        entry: Entry,
+        bus: &dyn InvalidationBus,
+    ) -> Result<(), CacheError> {
+        check_key(key)?;
+        let _detach = self.0.detaching(Detached::Key(key));
+        let stored = self.0.store.store_and_tell(key, self.0.date(entry), bus).await;
+        stored.map_err(|error| self.0.failed(error, key))
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         check_key(key)?;
         self.0.store.lease(key, ttl).await
@@ -200,6 +235,15 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
 
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
         self.0.store.fill(lease, self.0.date(entry)).await
+    }
+
+    async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        self.0.store.fill_or_remove(lease, self.0.date(entry)).await
+    }
+
+    async fn lease_here(&self, key: &str, ttl: Duration) -> Result<Option<Lease>, CacheError> {
+        check_key(key)?;
+        self.0.store.lease_here(key, ttl).await
     }
 
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
@@ -215,6 +259,14 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
 
     fn keep_value(&self, key: &str, entry: &Entry) {
         self.0.store.keep_value(key, entry);
+    }
+
+    fn changed(&self, key: &str) -> Option<BoxFuture<'static, ()>> {
+        self.0.store.changed(key)
+    }
+
+    fn on_removal(&self, listener: RemovalListener) {
+        self.0.store.on_removal(listener);
     }
 
     fn stats(&self) -> CacheStats {
@@ -309,17 +361,21 @@ enum Detached<'a> {
     Selected(&'a Selector),
 }
 
+impl Detached<'_> {
+    fn detach(&self, flights: &Flights<Flight>) {
+        match self {
+            Self::Key(key) => flights.detach(key),
+            Self::Keys(keys) | Self::Selected(Selector::Keys(keys)) => {
+                keys.iter().for_each(|key| flights.detach(key));
+            }
+            Self::Selected(selector) => flights.detach_where(|key| selector.matches(key)),
+        }
+    }
+}
+
 impl Drop for Detach<'_> {
     fn drop(&mut self) {
-        match &self.what {
-            Detached::Key(key) => self.flights.detach(key),
-            Detached::Keys(keys) | Detached::Selected(Selector::Keys(keys)) => {
-                keys.iter().for_each(|key| self.flights.detach(key));
-            }
-            Detached::Selected(selector) => {
-                self.flights.detach_where(|key| selector.matches(key));
-            }
-        }
+        self.what.detach(self.flights);
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, Loader,
-    ManyLoader, Policy, Selector,
+    BoxFuture, CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, InvalidationBus,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector,
 };
 
 use super::faults::{Faults, Stage};
@@ -131,6 +131,25 @@ impl<S: CacheStore> CacheStore for FlakyCache<S> {
         self.around(operation, self.inner.remove(what)).await
     }
 
+    async fn remove_and_tell(
+        &self,
+        what: &Selector,
+        bus: &dyn InvalidationBus,
+    ) -> Result<Option<u64>, CacheError> {
+        let operation = Operation::Remove { what: what.clone() };
+        self.around(operation, self.inner.remove_and_tell(what, bus)).await
+    }
+
+    async fn store_and_tell(
+        &self,
+        key: &str,
+        entry: Entry,
+        bus: &dyn InvalidationBus,
+    ) -> Result<(), CacheError> {
+        let operation = Operation::Store { key: key.to_owned() };
+        self.around(operation, self.inner.store_and_tell(key, entry, bus)).await
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         let operation = Operation::Lease { key: key.to_owned(), ttl };
         self.around(operation, self.inner.lease(key, ttl)).await
@@ -149,6 +168,24 @@ impl<S: CacheStore> CacheStore for FlakyCache<S> {
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         let operation = Operation::Abandon { key: lease.key().to_owned() };
         self.around(operation, self.inner.abandon(lease)).await
+    }
+
+    async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        let operation = Operation::Fill { key: lease.key().to_owned() };
+        self.around(operation, self.inner.fill_or_remove(lease, entry)).await
+    }
+
+    async fn lease_here(&self, key: &str, ttl: Duration) -> Result<Option<Lease>, CacheError> {
+        let operation = Operation::Lease { key: key.to_owned(), ttl };
+        self.around(operation, self.inner.lease_here(key, ttl)).await
+    }
+
+    fn changed(&self, key: &str) -> Option<BoxFuture<'static, ()>> {
+        self.inner.changed(key)
+    }
+
+    fn on_removal(&self, listener: RemovalListener) {
+        self.inner.on_removal(listener);
     }
 
     fn stats(&self) -> CacheStats {

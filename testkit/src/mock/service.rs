@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, Loader,
-    ManyLoader, Policy, Selector,
+    BoxFuture, CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, InvalidationBus,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector,
 };
 
 use super::cache::MockCacheService;
@@ -74,6 +74,28 @@ impl CacheStore for MockCacheService {
         }
     }
 
+    /// A removal like another, as a test expects it, then the bus.
+    async fn remove_and_tell(
+        &self,
+        what: &Selector,
+        bus: &dyn InvalidationBus,
+    ) -> Result<Option<u64>, CacheError> {
+        let removed = self.remove(what).await?;
+        bus.publish(what).await?;
+        Ok(removed)
+    }
+
+    /// A write like another, as a test expects it, then the bus.
+    async fn store_and_tell(
+        &self,
+        key: &str,
+        entry: Entry,
+        bus: &dyn InvalidationBus,
+    ) -> Result<(), CacheError> {
+        self.store(key, entry).await?;
+        bus.publish(&Selector::key(key)).await
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         self.calls.lease(key, ttl).await
     }
@@ -89,6 +111,20 @@ impl CacheStore for MockCacheService {
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         self.calls.abandon(lease).await
     }
+
+    async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        self.fill(lease, entry).await
+    }
+
+    async fn lease_here(&self, _key: &str, _ttl: Duration) -> Result<Option<Lease>, CacheError> {
+        Ok(None)
+    }
+
+    fn changed(&self, _key: &str) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
+    fn on_removal(&self, _listener: RemovalListener) {}
 
     fn stats(&self) -> CacheStats {
         if self.expects.stats { self.calls.stats() } else { CacheStats::default() }
