@@ -1,0 +1,150 @@
+//! A circuit breaker: after some failures in a row calls fail at once, except for one that tries.
+//!
+//! Rules:
+//!
+//! 1. Failures are what says that the other side is not there: unavailable, or no answer in time.
+//!    Whatever else it answers, it is there.
+//! 2. While open, one call at a time goes through, each [`PAUSE`] after the last one failed.
+//! 3. One line is logged per change.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cache_core::{CacheError, Clock, ErrorKind, Timestamp};
+use parking_lot::Mutex;
+
+/// Failures in a row that open it.
+const FAILURES: u32 = 5;
+/// How long it stays open before a call tries again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+pub(crate) struct Breaker {
+    /// What it guards, for people.
+    name: &'static str,
+    clock: Clock,
+    /// Nothing has failed: the state need not be looked at.
+    calm: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    failures: u32,
+    /// While open: when the next call may try.
+    retry_at: Option<Timestamp>,
+}
+
+/// A call that may be made; it is to be told how that went.
+#[must_use]
+pub(crate) struct Permit<'a> {
+    breaker: &'a Breaker,
+}
+
+impl Breaker {
+    pub(crate) fn new(name: &'static str, clock: Clock) -> Self {
+        Self { name, clock, calm: AtomicBool::new(true), state: Mutex::default() }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.calm.load(Ordering::Acquire) && self.state.lock().retry_at.is_some()
+    }
+
+    /// Lets a call through, or says that it would be in vain.
+    pub(crate) fn admit(&self) -> Result<Permit<'_>, CacheError> {
+        if !self.calm.load(Ordering::Acquire) {
+            let mut state = self.state.lock();
+            if let Some(retry_at) = &mut state.retry_at {
+                let now = self.clock.now();
+                if now < *retry_at {
+                    let message = format!("{} does not answer; it is tried again soon", self.name);
+                    return Err(CacheError::new(ErrorKind::Unavailable, message));
+                }
+                // This one tries; if it is dropped, another does after the same pause.
+                *retry_at = now + PAUSE;
+            }
+        }
+        Ok(Permit { breaker: self })
+    }
+}
+
+impl Permit<'_> {
+    pub(crate) fn report<T>(self, result: &Result<T, CacheError>) {
+        let failed = |error: &CacheError| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+        };
+        let Breaker { name, clock, calm, state } = self.breaker;
+        match result {
+            Err(error) if failed(error) => {
+                let mut state = state.lock();
+                calm.store(false, Ordering::Release);
+                state.failures = state.failures.saturating_add(1);
+                if state.failures < FAILURES {
+                    return;
+                }
+                let opened = state.retry_at.is_none();
+                state.retry_at = Some(clock.now() + PAUSE);
+                drop(state);
+                if opened {
+                    tracing::warn!(%error, "{name} does not answer: going on without it");
+                }
+            }
+            _ if calm.load(Ordering::Acquire) => {}
+            _ => {
+                let mut state = state.lock();
+                let closed = std::mem::take(&mut *state).retry_at.is_some();
+                calm.store(true, Ordering::Release);
+                drop(state);
+                if closed {
+                    tracing::info!("{name} answers again");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cache_core::ManualClock;
+
+    fn fail(breaker: &Breaker, kind: ErrorKind) -> bool {
+        let Ok(permit) = breaker.admit() else { return false };
+        permit.report::<()>(&Err(CacheError::new(kind, "test")));
+        true
+    }
+
+    #[test]
+    fn it_opens_tries_one_call_at_a_time_and_closes() {
+        let clock = ManualClock::new();
+        let breaker = Breaker::new("the far tier", clock.clock());
+        for _ in 0..FAILURES {
+            assert!(!breaker.is_open());
+            assert!(fail(&breaker, ErrorKind::Timeout));
+        }
+        assert!(breaker.is_open());
+        assert!(!fail(&breaker, ErrorKind::Timeout), "open");
+        for _ in 0..3 {
+            clock.advance(PAUSE);
+            let trying = breaker.admit().unwrap();
+            assert!(breaker.admit().is_err(), "two at once");
+            trying.report::<()>(&Err(CacheError::new(ErrorKind::Unavailable, "test")));
+        }
+        clock.advance(PAUSE);
+        drop(breaker.admit().unwrap());
+        assert!(breaker.admit().is_err());
+        clock.advance(PAUSE);
+        breaker.admit().unwrap().report(&Ok(()));
+        assert!(!breaker.is_open());
+        assert!(breaker.admit().is_ok() && breaker.admit().is_ok());
+    }
+
+    #[test]
+    fn what_the_other_side_refuses_is_an_answer() {
+        let breaker = Breaker::new("the far tier", ManualClock::new().clock());
+        for _ in 0..FAILURES * 2 {
+            assert!(fail(&breaker, ErrorKind::Unavailable));
+            assert!(fail(&breaker, ErrorKind::Backend));
+        }
+        assert!(!breaker.is_open());
+    }
+}

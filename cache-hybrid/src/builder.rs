@@ -1,0 +1,143 @@
+//! How a hybrid is put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{CacheError, CacheStore, Clock, ErrorKind, InvalidationBus, ReadThrough};
+
+use crate::attend;
+use crate::cache::HybridCache;
+use crate::inner::{Inner, Parts, Terms};
+use crate::store::TieredStore;
+
+/// What an entry lives when neither its policy nor the service says how long.
+const DEFAULT_TTL: Duration = Duration::from_secs(300);
+/// A little more than the budget of one operation on Redis, which ends by itself before.
+const FAR_TIMEOUT: Duration = Duration::from_millis(300);
+const REPLAYS: usize = 10_000;
+
+/// Makes a [`HybridCache`].
+#[derive(Debug)]
+#[must_use]
+pub struct HybridCacheBuilder {
+    near: Option<Arc<dyn CacheStore>>,
+    far: Option<Arc<dyn CacheStore>>,
+    bus: Option<Arc<dyn InvalidationBus>>,
+    default_ttl: Duration,
+    local_ttl: Duration,
+    grace: Duration,
+    far_timeout: Duration,
+    replays: usize,
+    clock: Option<Clock>,
+}
+
+impl HybridCacheBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            near: None,
+            far: None,
+            bus: None,
+            default_ttl: DEFAULT_TTL,
+            local_ttl: Duration::MAX,
+            grace: Duration::ZERO,
+            far_timeout: FAR_TIMEOUT,
+            replays: REPLAYS,
+            clock: None,
+        }
+    }
+
+    /// The tier in this process. It belongs to this cache alone: whatever it holds is removed when
+    /// the bus connects.
+    pub fn near(mut self, near: Arc<dyn CacheStore>) -> Self {
+        self.near = Some(near);
+        self
+    }
+
+    /// The tier that the nodes share.
+    pub fn far(mut self, far: Arc<dyn CacheStore>) -> Self {
+        self.far = Some(far);
+        self
+    }
+
+    /// What tells the nodes of each other's writes and removals. Without it the near tier holds
+    /// what other nodes have overwritten or removed until its time is over: set
+    /// [`local_ttl`](Self::local_ttl) then.
+    pub fn bus(mut self, bus: Arc<dyn InvalidationBus>) -> Self {
+        self.bus = Some(bus);
+        self
+    }
+
+    /// How long entries live whose policy sets no TTL: 300 s by default.
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = ttl;
+        self
+    }
+
+    /// How long the near tier may hold an entry at most, whatever its policy says: any time by
+    /// default. It never holds one for longer than the far tier does.
+    pub fn local_ttl(mut self, ttl: Duration) -> Self {
+        self.local_ttl = ttl;
+        self
+    }
+
+    /// How long the near tier is still served after the bus was lost: not at all by default.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long one call of the far tier or the bus may take: 300 ms by default, from 1 ms. A
+    /// removal by prefix, which is many calls, may take a minute.
+    pub fn far_timeout(mut self, timeout: Duration) -> Self {
+        self.far_timeout = timeout;
+        self
+    }
+
+    /// How many invalidations that did not reach the far tier or the bus are kept for later:
+    /// 10,000 by default. Beyond that the oldest is dropped, and counted.
+    pub fn replay_capacity(mut self, invalidations: usize) -> Self {
+        self.replays = invalidations;
+        self
+    }
+
+    /// The clock by which it waits and entries live: that of the near tier by default, or of the
+    /// far one.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = Some(clock.into());
+        self
+    }
+
+    /// The cache. It needs a tokio runtime, unless it is of a near tier alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](ErrorKind::Config) if there is neither tier, a time is out of range, or there is
+    /// no runtime.
+    pub fn build(self) -> Result<HybridCache, CacheError> {
+        let default_ttl = self.default_ttl;
+        let tiers = self.build_store()?;
+        Ok(HybridCache(ReadThrough::builder(tiers).default_ttl(default_ttl).build()))
+    }
+
+    /// The two tiers as a store, for an engine of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_store(self) -> Result<TieredStore, CacheError> {
+        let config = |message: &str| CacheError::new(ErrorKind::Config, message);
+        let Some(either) = self.near.as_ref().or(self.far.as_ref()) else {
+            return Err(config("a hybrid needs a near tier, a far tier or both: set one"));
+        };
+        if self.far_timeout < Duration::from_millis(1) {
+            return Err(config("far_timeout is less than 1 ms: no call could succeed"));
+        }
+        let clock = self.clock.clone().unwrap_or_else(|| either.clock());
+        let terms =
+            Terms { local_ttl: self.local_ttl, grace: self.grace, far_timeout: self.far_timeout };
+        let Self { near, far, bus, replays, .. } = self;
+        let inner = Arc::new(Inner::new(Parts { near, far, bus, replays }, terms, clock));
+        attend::start(&inner)?;
+        Ok(TieredStore(inner))
+    }
+}

@@ -1,0 +1,283 @@
+//! What the clones of a store share, and how each tier is asked.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::{
+    CacheError, CacheStore, Clock, Entry, ErrorKind, InvalidationBus, Lease, LeaseOutcome,
+    RemovalListener, Selector,
+};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::breaker::Breaker;
+use crate::replay::Replay;
+use crate::stats::{Counters, bump};
+use crate::teller::Teller;
+use crate::trust::Trust;
+use crate::waiters::Waiters;
+
+/// How long a removal by prefix may take in all.
+const SWEEP_BUDGET: Duration = Duration::from_secs(60);
+/// How long a lease on the near tier lasts that a read of the far one takes: longer than any read.
+const READ_LEASE: Duration = Duration::from_secs(60);
+
+/// What a store is made of.
+pub(crate) struct Parts {
+    pub(crate) near: Option<Arc<dyn CacheStore>>,
+    pub(crate) far: Option<Arc<dyn CacheStore>>,
+    pub(crate) bus: Option<Arc<dyn InvalidationBus>>,
+    pub(crate) replays: usize,
+}
+
+/// What is set and does not change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) local_ttl: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) far_timeout: Duration,
+}
+
+pub(crate) struct Inner {
+    pub(crate) near: Option<Arc<dyn CacheStore>>,
+    pub(crate) far: Option<Arc<dyn CacheStore>>,
+    pub(crate) bus: Option<Arc<dyn InvalidationBus>>,
+    pub(crate) terms: Terms,
+    pub(crate) clock: Clock,
+    pub(crate) trust: Trust,
+    pub(crate) far_breaker: Breaker,
+    pub(crate) bus_breaker: Breaker,
+    /// What the far tier has missed.
+    pub(crate) missed: Replay,
+    /// What the other nodes were not told of.
+    pub(crate) untold: Replay,
+    /// Held by whoever replays.
+    replaying: tokio::sync::Mutex<()>,
+    pub(crate) teller: Teller,
+    pub(crate) waiters: Waiters,
+    pub(crate) listeners: RwLock<Vec<RemovalListener>>,
+    pub(crate) counters: Counters,
+    /// There is something for the attendant to do.
+    pub(crate) work: Arc<Notify>,
+    /// The task of `attend.rs`, which ends with this.
+    pub(crate) attendant: Mutex<Option<AbortHandle>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(attendant) = self.attendant.get_mut() {
+            attendant.abort();
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(parts: Parts, terms: Terms, clock: Clock) -> Self {
+        let Parts { near, far, bus, replays } = parts;
+        Self {
+            trust: Trust::new(clock.clone(), bus.is_some()),
+            far_breaker: Breaker::new("the far tier", clock.clone()),
+            bus_breaker: Breaker::new("the bus", clock.clone()),
+            missed: Replay::new(replays),
+            untold: Replay::new(replays),
+            replaying: tokio::sync::Mutex::default(),
+            teller: Teller::new(clock.clone()),
+            waiters: Waiters::default(),
+            listeners: RwLock::default(),
+            counters: Counters::default(),
+            work: Arc::default(),
+            attendant: Mutex::default(),
+            near,
+            far,
+            bus,
+            terms,
+            clock,
+        }
+    }
+
+    // The near tier.
+
+    /// The near tier, if it may be served just now.
+    #[inline]
+    pub(crate) fn serving(&self) -> Option<&dyn CacheStore> {
+        let near = self.near.as_deref()?;
+        self.trust.serves().then_some(near)
+    }
+
+    /// The right to keep in the near tier what is read from now on, if it is served at all.
+    pub(crate) async fn near_lease(&self, key: &str, ttl: Duration) -> Option<Lease> {
+        match self.serving()?.lease(key, ttl).await {
+            Ok(LeaseOutcome::Granted(lease)) => Some(lease),
+            _ => None,
+        }
+    }
+
+    pub(crate) async fn read_lease(&self, key: &str) -> Option<Lease> {
+        self.near_lease(key, READ_LEASE).await
+    }
+
+    /// The form in which the near tier keeps an entry.
+    pub(crate) fn near_form(&self, entry: Entry) -> Entry {
+        entry.held_at_most(self.clock.now(), self.terms.local_ttl)
+    }
+
+    /// Keeps what the far tier has, unless the key has changed since the lease was taken.
+    pub(crate) async fn keep(&self, lease: Option<Lease>, entry: Entry) -> bool {
+        let (Some(lease), Some(near)) = (lease, self.serving()) else { return false };
+        let kept = matches!(near.fill(lease, self.near_form(entry)).await, Ok(true));
+        if !kept {
+            bump(&self.counters.near_refused);
+        }
+        kept
+    }
+
+    /// Revokes and removes in the near tier, served or not.
+    pub(crate) async fn near_remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        match &self.near {
+            Some(near) => near.remove(what).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Tells the engine, so that nobody joins a load that began before.
+    pub(crate) fn detach(&self, what: &Selector) {
+        self.listeners.read().iter().for_each(|listener| listener(what));
+    }
+
+    // The far tier and the bus.
+
+    /// Asks the far tier, after what it has missed: within its budget, and not at all while it
+    /// does not answer.
+    pub(crate) async fn ask_far<'a, T, F>(
+        &'a self,
+        far: &'a dyn CacheStore,
+        call: impl FnOnce(&'a dyn CacheStore) -> F,
+    ) -> Result<T, CacheError>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
+        self.replayed().await?;
+        self.guarded(&self.far_breaker, call(far)).await
+    }
+
+    /// A call within its budget, unless the other side does not answer at present.
+    async fn guarded<T>(
+        &self,
+        breaker: &Breaker,
+        call: impl Future<Output = Result<T, CacheError>>,
+    ) -> Result<T, CacheError> {
+        self.guarded_for(self.terms.far_timeout, breaker, call).await
+    }
+
+    async fn guarded_for<T>(
+        &self,
+        budget: Duration,
+        breaker: &Breaker,
+        call: impl Future<Output = Result<T, CacheError>>,
+    ) -> Result<T, CacheError> {
+        let permit = breaker.admit()?;
+        let result = tokio::select! {
+            biased;
+            result = call => result,
+            () = self.clock.sleep_until(self.clock.now() + budget) => {
+                let message = format!("no answer within {budget:?}");
+                Err(CacheError::new(ErrorKind::Timeout, message))
+            }
+        };
+        permit.report(&result);
+        result
+    }
+
+    /// Replays what the far tier has missed. While one call does so the others find the far tier
+    /// unavailable: what it holds may be out of date.
+    pub(crate) async fn replayed(&self) -> Result<(), CacheError> {
+        if self.missed.len() == 0 {
+            return Ok(());
+        }
+        let (Some(far), Ok(_turn)) = (&self.far, self.replaying.try_lock()) else {
+            let message = "invalidations that the far tier has missed are being replayed";
+            return Err(CacheError::new(ErrorKind::Unavailable, message));
+        };
+        while let Some(batch) = self.missed.next() {
+            let budget = self.removal_budget(&batch.what);
+            self.guarded_for(budget, &self.far_breaker, far.remove(&batch.what)).await?;
+            // The bus may be lost for longer: that keeps nobody from the far tier.
+            self.owe_bus(&batch.what);
+            self.missed.done(&batch);
+        }
+        tracing::info!("the far tier has what it had missed of invalidations");
+        Ok(())
+    }
+
+    /// Tells what could not be told.
+    pub(crate) async fn told(&self) -> Result<(), CacheError> {
+        while let Some(batch) = self.untold.next() {
+            self.tell(&batch.what).await?;
+            self.untold.done(&batch);
+        }
+        Ok(())
+    }
+
+    /// Removes in the far tier and tells the bus. What does not reach them is owed.
+    pub(crate) async fn remove_far(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        let (budget, breaker) = (self.removal_budget(what), &self.far_breaker);
+        match (&self.far, &self.bus) {
+            // A bus that the far tier knows: one call, which is up or down as a whole.
+            (Some(far), Some(bus)) if bus.as_any().is_some() => {
+                bump(&self.counters.told);
+                let removed = far.remove_and_tell(what, &**bus);
+                let removed = self.guarded_for(budget, breaker, removed).await;
+                removed.inspect_err(|_| self.owe_far(what))
+            }
+            (Some(far), _) => {
+                let removed = self.guarded_for(budget, breaker, far.remove(what)).await;
+                let removed = removed.inspect_err(|_| self.owe_far(what))?;
+                self.tell_or_owe(what).await.map(|()| removed)
+            }
+            (None, _) => self.tell_or_owe(what).await.map(|()| None),
+        }
+    }
+
+    /// A far tier looks through all it has for a prefix, in as many calls as that takes, each
+    /// within a budget of its own.
+    fn removal_budget(&self, what: &Selector) -> Duration {
+        match what {
+            Selector::Keys(_) => self.terms.far_timeout,
+            _ => self.terms.far_timeout.max(SWEEP_BUDGET),
+        }
+    }
+
+    /// Tells the bus, if there is one.
+    async fn tell(&self, what: &Selector) -> Result<(), CacheError> {
+        let Some(bus) = &self.bus else { return Ok(()) };
+        bump(&self.counters.told);
+        self.guarded(&self.bus_breaker, bus.publish(what)).await
+    }
+
+    pub(crate) async fn tell_or_owe(&self, what: &Selector) -> Result<(), CacheError> {
+        self.tell(what).await.inspect_err(|_| self.owe_bus(what))
+    }
+
+    /// An invalidation did not reach the far tier, and so nobody.
+    pub(crate) fn owe_far(&self, what: &Selector) {
+        self.missed.add(what);
+        self.work.notify_one();
+    }
+
+    /// Nobody knows whom an invalidation has reached.
+    pub(crate) fn owe(&self, what: &Selector) {
+        match self.far {
+            Some(_) => self.owe_far(what),
+            None => self.owe_bus(what),
+        }
+    }
+
+    fn owe_bus(&self, what: &Selector) {
+        if self.bus.is_some() {
+            self.untold.add(what);
+            self.work.notify_one();
+        }
+    }
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod attend;
+mod breaker;
+mod builder;
+mod cache;
+mod inner;
+mod replay;
+mod stats;
+mod store;
+mod teller;
+mod trust;
+mod waiters;
+mod write;
+
+pub use builder::HybridCacheBuilder;
+pub use cache::HybridCache;
+pub use stats::TierStats;
+pub use store::TieredStore;

@@ -1,0 +1,50 @@
+//! Counters of what is between the tiers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A snapshot of what goes on between the tiers. What a cache counts for its callers is in
+/// [`CacheStats`](cache_core::CacheStats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierStats {
+    /// Whether the near tier is served.
+    pub near_served: bool,
+    /// Whether the bus is up; true without one.
+    pub bus_up: bool,
+    /// Whether the far tier is left alone for now, as it does not answer.
+    pub far_open: bool,
+    /// Whether the bus is left alone for now.
+    pub bus_open: bool,
+    /// Reads of the far tier; one of many keys counts once.
+    pub far_reads: u64,
+    /// Entries from the far tier that the near one was given and did not keep, because the key
+    /// changed meanwhile.
+    pub near_refused: u64,
+    /// Removals and writes that the bus told of.
+    pub heard: u64,
+    /// Messages about removals and writes that were handed to the bus.
+    pub told: u64,
+    /// How often the bus was lost.
+    pub bus_losses: u64,
+    /// Invalidations that wait for the far tier or the bus to be back.
+    pub replays_pending: usize,
+    /// Invalidations that were given up, as there were too many.
+    pub replays_dropped: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) far_reads: AtomicU64,
+    pub(crate) near_refused: AtomicU64,
+    pub(crate) heard: AtomicU64,
+    pub(crate) told: AtomicU64,
+    pub(crate) bus_losses: AtomicU64,
+}
+
+pub(crate) fn bump(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,311 @@
+//! [`TieredStore`]: the two tiers and the bus as one store.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cache_core::{
+    BoxFuture, CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome,
+    RemovalListener, Selector, check_key,
+};
+
+use crate::inner::Inner;
+use crate::stats::{TierStats, bump, read};
+
+/// A near tier in the process, a far one that nodes share, and a bus between the nodes.
+///
+/// The engine over it, [`HybridCache`](crate::HybridCache), is what services use. By itself it is a
+/// [`CacheStore`] for an engine of one's own. Clones are handles to the same store.
+///
+/// # Cancel safety
+///
+/// A write or removal whose future is dropped has happened or not. The key is then removed, here
+/// at once and in the far tier before anything else is asked of it.
+#[derive(Clone)]
+pub struct TieredStore(pub(crate) Arc<Inner>);
+
+impl TieredStore {
+    /// Whether the near tier is served just now. It is not until the bus is connected, nor while
+    /// the bus is lost and the grace, if any, is over.
+    #[must_use]
+    pub fn serves_near(&self) -> bool {
+        self.0.serving().is_some()
+    }
+
+    /// What goes on between the tiers.
+    #[must_use]
+    pub fn tier_stats(&self) -> TierStats {
+        let Inner { counters, trust, far_breaker, bus_breaker, missed, untold, .. } = &*self.0;
+        TierStats {
+            near_served: self.serves_near(),
+            bus_up: trust.is_up(),
+            far_open: far_breaker.is_open(),
+            bus_open: bus_breaker.is_open(),
+            far_reads: read(&counters.far_reads),
+            near_refused: read(&counters.near_refused),
+            heard: read(&counters.heard),
+            told: read(&counters.told),
+            bus_losses: read(&counters.bus_losses),
+            replays_pending: missed.len() + untold.len(),
+            replays_dropped: missed.dropped() + untold.dropped(),
+        }
+    }
+
+    /// The slots of `keys` from the far tier; what it has the near one keeps.
+    async fn fetch_far(
+        &self,
+        far: &dyn CacheStore,
+        keys: &[String],
+    ) -> Result<Vec<Option<Entry>>, CacheError> {
+        let inner = &self.0;
+        let mut leases = Vec::with_capacity(keys.len());
+        for key in keys {
+            leases.push(inner.read_lease(key).await);
+        }
+        bump(&inner.counters.far_reads);
+        let found = inner.ask_far(far, |far| far.fetch_many(keys)).await?;
+        for (lease, entry) in leases.into_iter().zip(&found) {
+            if let Some(entry) = entry {
+                inner.keep(lease, entry.clone()).await;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn lease_both(
+        &self,
+        key: &str,
+        ttl: Duration,
+        replaces: bool,
+    ) -> Result<LeaseOutcome, CacheError> {
+        let inner = &self.0;
+        let Some(far) = &inner.far else {
+            return match inner.near_lease(key, ttl).await {
+                Some(lease) => Ok(LeaseOutcome::Granted(lease)),
+                // Nobody keeps anything just now: what is loaded is for its caller alone.
+                None => Ok(LeaseOutcome::Granted(Lease::of_tiers(key, None, None))),
+            };
+        };
+        // Before the far one: so it covers the time from before the loader runs.
+        let near = inner.near_lease(key, ttl).await;
+        let asked = inner
+            .ask_far(&**far, |far| match replaces {
+                true => far.lease_to_replace(key, ttl),
+                false => far.lease(key, ttl),
+            })
+            .await?;
+        Ok(match asked {
+            LeaseOutcome::Granted(far) => {
+                LeaseOutcome::Granted(Lease::of_tiers(key, near, Some(far)))
+            }
+            LeaseOutcome::Fresh(entry) => {
+                inner.keep(near, entry.clone()).await;
+                LeaseOutcome::Fresh(entry)
+            }
+            held => held,
+        })
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl CacheStore for TieredStore {
+    #[inline]
+    fn peek(&self, key: &str) -> Option<Entry> {
+        self.0.serving()?.peek(key)
+    }
+
+    #[inline]
+    fn peek_fresh(&self, key: &str) -> Option<Entry> {
+        self.0.serving()?.peek_fresh(key)
+    }
+
+    #[inline]
+    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.0.serving()?.peek_value(key, of)
+    }
+
+    fn keep_value(&self, key: &str, entry: &Entry) {
+        if let Some(near) = self.0.serving() {
+            near.keep_value(key, entry);
+        }
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        check_key(key)?;
+        let inner = &self.0;
+        let Some(far) = &inner.far else {
+            return match inner.serving() {
+                Some(near) => near.fetch(key).await,
+                None => Ok(None),
+            };
+        };
+        if let Some(entry) = self.peek_fresh(key) {
+            return Ok(Some(entry));
+        }
+        let lease = inner.read_lease(key).await;
+        bump(&inner.counters.far_reads);
+        let found = inner.ask_far(&**far, |far| far.fetch(key)).await?;
+        if let Some(entry) = &found {
+            inner.keep(lease, entry.clone()).await;
+        }
+        Ok(found)
+    }
+
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let Some(far) = &self.0.far else {
+            return match self.0.serving() {
+                Some(near) => near.fetch_many(keys).await,
+                None => Ok(vec![None; keys.len()]),
+            };
+        };
+        let mut slots: Vec<_> = keys.iter().map(|key| self.peek_fresh(key)).collect();
+        let missing: Vec<_> = (0..keys.len()).filter(|&at| slots[at].is_none()).collect();
+        if !missing.is_empty() {
+            let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
+            let found = self.fetch_far(&**far, &asked).await?;
+            for (at, entry) in missing.into_iter().zip(found) {
+                slots[at] = entry;
+            }
+        }
+        Ok(slots)
+    }
+
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        check_key(key)?;
+        self.0.store(key, entry).await
+    }
+
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        entries.iter().try_for_each(|(key, _)| check_key(key))?;
+        // Of a key that is named twice the last entry stays.
+        let mut last = HashMap::with_capacity(entries.len());
+        for (key, entry) in entries {
+            last.insert(key, entry);
+        }
+        if last.is_empty() { Ok(()) } else { self.0.store_many(last.into_iter().collect()).await }
+    }
+
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        if let Selector::Keys(keys) = what {
+            keys.iter().try_for_each(|key| check_key(key))?;
+            if keys.is_empty() {
+                return Ok(Some(0));
+            }
+        }
+        self.0.remove(what).await
+    }
+
+    async fn remove_and_tell(
+        &self,
+        what: &Selector,
+        bus: &dyn cache_core::InvalidationBus,
+    ) -> Result<Option<u64>, CacheError> {
+        let removed = self.remove(what).await?;
+        bus.publish(what).await?;
+        Ok(removed)
+    }
+
+    async fn store_and_tell(
+        &self,
+        key: &str,
+        entry: Entry,
+        bus: &dyn cache_core::InvalidationBus,
+    ) -> Result<(), CacheError> {
+        self.store(key, entry).await?;
+        bus.publish(&Selector::key(key)).await
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        check_key(key)?;
+        self.lease_both(key, ttl, false).await
+    }
+
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        check_key(key)?;
+        self.lease_both(key, ttl, true).await
+    }
+
+    /// In a grace, or while the bus is up, the near tier goes on keeping what is loaded.
+    async fn lease_here(&self, key: &str, ttl: Duration) -> Result<Option<Lease>, CacheError> {
+        check_key(key)?;
+        let near = self.0.near_lease(key, ttl).await;
+        Ok(near.map(|near| Lease::of_tiers(key, Some(near), None)))
+    }
+
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        let inner = &self.0;
+        let Some(far) = &inner.far else {
+            let (near, own) = lease.into_tiers();
+            return Ok(inner.keep(near.or(own), entry).await);
+        };
+        let (near_lease, far_lease) = lease.into_tiers();
+        let Some(far_lease) = far_lease else {
+            return Ok(inner.keep(near_lease, entry).await);
+        };
+        let filled = inner.ask_far(&**far, |far| far.fill(far_lease, entry.clone())).await;
+        // If nobody knows whether it is there: the near lease alone says that nothing has changed,
+        // as long as the bus is up.
+        if !matches!(filled, Ok(false)) {
+            inner.keep(near_lease, entry).await;
+        }
+        filled
+    }
+
+    async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        drop(entry);
+        self.remove(&Selector::key(lease.key())).await?;
+        Ok(false)
+    }
+
+    async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
+        match (&self.0.far, lease.into_tiers()) {
+            (Some(far), (_, Some(lease))) => self.0.ask_far(&**far, |far| far.abandon(lease)).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Told over the bus, so that a load that waits for another node's does so no longer than it
+    /// must.
+    fn changed(&self, key: &str) -> Option<BoxFuture<'static, ()>> {
+        self.0.bus.as_ref()?;
+        Some(self.0.waiters.wait(key))
+    }
+
+    fn on_removal(&self, listener: RemovalListener) {
+        self.0.listeners.write().push(listener);
+    }
+
+    /// Entries and weight are the near tier's; errors those that the far tier counts by itself.
+    fn stats(&self) -> CacheStats {
+        let near = self.0.near.as_ref().map(CacheStore::stats).unwrap_or_default();
+        let far = self.0.far.as_ref().map(CacheStore::stats).unwrap_or_default();
+        CacheStats {
+            entries: near.entries,
+            weighted_size: near.weighted_size,
+            evictions: near.evictions,
+            errors: far.errors,
+            ..CacheStats::default()
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock.clone()
+    }
+}
+
+impl fmt::Debug for TieredStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TieredStore")
+            .field("near", &self.0.near)
+            .field("far", &self.0.far)
+            .field("bus", &self.0.bus)
+            .field("terms", &self.0.terms)
+            .field("stats", &self.tier_stats())
+            .finish()
+    }
+}

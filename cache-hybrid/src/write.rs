@@ -1,0 +1,191 @@
+//! Writes and removals.
+//!
+//! # Why the near tier never keeps what the far one does not have
+//!
+//! A *commit* to the near tier needs a lease taken there before the value was read or written in
+//! the far tier; whatever changes the key revokes it. The steps are:
+//!
+//! - read: R1 near lease · R2 read far · R3 commit
+//! - removal: D1 revoke and purge near · D2 remove far (and tell) · D3 revoke and purge near
+//! - write: W1 revoke and purge near · W2 near lease · W3 write far (and tell) · W4 commit and
+//!   revoke every other lease, or purge near (`CacheStore::fill_or_remove`)
+//!
+//! *Read and removal.* What R2 finds is old only if it runs before D2. Then R1 is before D3, and D3
+//! either revokes the lease (R3 after D3) or purges what was committed (R3 before D3). So when the
+//! removal returns nothing old is there, and nothing old comes.
+//!
+//! *Read and write.* The same with W3 and W4, which revokes or replaces.
+//!
+//! *Two writes, or a write and a removal.* A write commits only if nobody revoked between its W2
+//! and W4. Each other one revokes at its beginning and at its end. If either is in between, the
+//! write drops the key. If neither is, the other one began before W2 and ends after W4, so its own
+//! end comes later: it revokes, finds its own lease revoked by this W4, and drops the key. So of
+//! operations that overlap the last one to end leaves the key absent; a value stays only where the
+//! far tier was written by nobody else meanwhile, and so has the same.
+//!
+//! *Other nodes* hear of it after D2 or W3, and then revoke and purge. What they read before is
+//! revoked or purged; what they read later is the new state. Loads in flight are detached after
+//! that, here and there.
+//!
+//! *A caller that goes away in the middle* leaves it open whether the far tier was reached. That is
+//! then as if it had failed: the near tier is purged, and a removal is owed to the far one, which
+//! comes before anything else is asked of it.
+
+use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector};
+use futures_util::FutureExt;
+use tokio::runtime::Handle;
+
+use crate::inner::Inner;
+use crate::stats::bump;
+
+/// A write or removal under way. Dropped before it is done, it counts as failed.
+struct Unfinished<'a> {
+    inner: &'a Inner,
+    what: Option<&'a Selector>,
+}
+
+impl Unfinished<'_> {
+    fn end(mut self) {
+        self.what = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let (inner, Some(what)) = (self.inner, self.what) else { return };
+        // A tier in the process does it when first polled; another is seen to by a task.
+        if inner.near_remove(what).now_or_never().is_none()
+            && let (Some(near), Ok(runtime)) = (inner.near.clone(), Handle::try_current())
+        {
+            let what = what.clone();
+            // Ends by itself: it is one operation.
+            drop(runtime.spawn(async move { near.remove(&what).await }));
+        }
+        inner.detach(what);
+        inner.owe(what);
+    }
+}
+
+impl Inner {
+    pub(crate) async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        let unfinished = Unfinished { inner: self, what: Some(what) };
+        let here = self.near_remove(what).await;
+        let there = self.remove_far(what).await;
+        let again = self.near_remove(what).await;
+        self.detach(what);
+        unfinished.end();
+        let (here, there, _) = (here?, there?, again?);
+        Ok(if self.far.is_some() { there } else { here })
+    }
+
+    pub(crate) async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        let what = Selector::key(key);
+        let unfinished = Unfinished { inner: self, what: Some(&what) };
+        let begun = self.near_remove(&what).await;
+        let lease = self.near_lease(key, self.write_lease()).await;
+        let written = self.write_far(&what, key, entry.clone()).await;
+        let ended = self.end_write(lease, entry, &what, written.is_ok()).await;
+        self.detach(&what);
+        unfinished.end();
+        begun.and(written).and(ended)
+    }
+
+    /// Each key is named once.
+    pub(crate) async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        let what = Selector::Keys(entries.iter().map(|(key, _)| key.clone()).collect());
+        let unfinished = Unfinished { inner: self, what: Some(&what) };
+        let begun = self.near_remove(&what).await;
+        let mut leases = Vec::with_capacity(entries.len());
+        for (key, _) in &entries {
+            leases.push(self.near_lease(key, self.write_lease()).await);
+        }
+        let written = self.write_far_many(entries.clone(), &what).await;
+        let mut ended = Ok(());
+        for ((key, entry), lease) in entries.into_iter().zip(leases) {
+            let what = Selector::key(key);
+            ended = self.end_write(lease, entry, &what, written.is_ok()).await.and(ended);
+        }
+        self.detach(&what);
+        unfinished.end();
+        begun.and(written).and(ended)
+    }
+
+    /// Longer than a write can take.
+    fn write_lease(&self) -> std::time::Duration {
+        self.terms.far_timeout * 4
+    }
+
+    /// Step W4.
+    async fn end_write(
+        &self,
+        lease: Option<Lease>,
+        entry: Entry,
+        what: &Selector,
+        written: bool,
+    ) -> Result<(), CacheError> {
+        match (lease, &self.near) {
+            (Some(lease), Some(near)) if written && self.trust.serves() => {
+                near.fill_or_remove(lease, self.near_form(entry)).await.map(drop)
+            }
+            _ => self.near_remove(what).await.map(drop),
+        }
+    }
+
+    async fn write_far(&self, what: &Selector, key: &str, entry: Entry) -> Result<(), CacheError> {
+        if let Some(far) = self.far.as_deref() {
+            if let Some(bus) = &self.bus
+                && bus.as_any().is_some()
+                && self.teller.may_tell()
+            {
+                bump(&self.counters.told);
+                let written = self.ask_far(far, |far| far.store_and_tell(key, entry, &**bus));
+                return written.await.inspect_err(|error| self.perhaps_owe(error, what));
+            }
+            let written = self.ask_far(far, |far| far.store(key, entry)).await;
+            written.inspect_err(|error| self.perhaps_owe(error, what))?;
+        }
+        self.tell_written(what).await
+    }
+
+    async fn write_far_many(
+        &self,
+        entries: Vec<(String, Entry)>,
+        what: &Selector,
+    ) -> Result<(), CacheError> {
+        if let Some(far) = self.far.as_deref() {
+            let written = self.ask_far(far, |far| far.store_many(entries)).await;
+            written.inspect_err(|error| self.perhaps_owe(error, what))?;
+        }
+        self.tell_written(what).await
+    }
+
+    /// Tells of writes: at once, or within a millisecond together with others.
+    async fn tell_written(&self, what: &Selector) -> Result<(), CacheError> {
+        if self.bus.is_none() {
+            return Ok(());
+        }
+        if self.teller.may_tell() {
+            return self.tell_or_owe(what).await;
+        }
+        if let Selector::Keys(keys) = what {
+            self.teller.add(keys.iter().cloned());
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// After a write that failed the far tier may have the old value, the new one or neither. Then
+    /// it is to have none; but what it refused for good leaves all as it was.
+    fn perhaps_owe(&self, error: &CacheError, what: &Selector) {
+        let refused = matches!(
+            error.kind(),
+            ErrorKind::TooLarge
+                | ErrorKind::InvalidKey
+                | ErrorKind::Serialization
+                | ErrorKind::Config
+        );
+        if !refused {
+            self.owe_far(what);
+        }
+    }
+}
