@@ -1,11 +1,12 @@
 //! Time: every deadline in the family comes from a [`Clock`], so tests move it by hand.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+
+use crate::ManualClock;
 
 /// A point in time: microseconds since the Unix epoch.
 ///
@@ -193,78 +194,6 @@ impl From<&ManualClock> for Clock {
 impl From<&Clock> for Clock {
     fn from(clock: &Clock) -> Self {
         clock.clone()
-    }
-}
-
-/// A clock that stands still until a test moves it. Clones are one clock.
-///
-/// It starts at the system's time. [`advance`](Self::advance) wakes what sleeps on it; the woken
-/// tasks run when the runtime next polls them, so a test that waits for their effect awaits that
-/// effect, not a pause.
-///
-/// ```
-/// use cache_core::{Clock, ManualClock};
-/// use std::time::Duration;
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let manual = ManualClock::new();
-/// let clock = Clock::from(&manual);
-/// let sleeper = tokio::spawn(async move { clock.sleep(Duration::from_secs(3600)).await });
-/// tokio::task::yield_now().await; // let it fall asleep
-/// manual.advance(Duration::from_secs(3600));
-/// sleeper.await.unwrap();
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct ManualClock(Arc<watch::Sender<Timestamp>>);
-
-impl ManualClock {
-    /// A clock that stands at the system's present time.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::at(Clock::system().now())
-    }
-
-    /// A clock that stands at `start`.
-    #[must_use]
-    pub fn at(start: Timestamp) -> Self {
-        Self(Arc::new(watch::Sender::new(start)))
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        *self.0.borrow()
-    }
-
-    /// Moves it on by `duration` and wakes whoever slept until then.
-    pub fn advance(&self, duration: Duration) {
-        self.0.send_modify(|now| *now = *now + duration);
-    }
-
-    /// This clock, as the [`Clock`] that builders take.
-    #[must_use]
-    pub fn clock(&self) -> Clock {
-        Clock::from(self)
-    }
-
-    /// How many sleepers wait for it now: a test that wants to move time past a timer waits
-    /// until the timer is there.
-    #[must_use]
-    pub fn sleepers(&self) -> usize {
-        self.0.receiver_count()
-    }
-
-    async fn sleep_until(&self, deadline: Timestamp) {
-        let mut moved = self.0.subscribe();
-        // Cannot fail: `self` keeps the sender alive.
-        let _ = moved.wait_for(|now| *now >= deadline).await;
-    }
-}
-
-impl Default for ManualClock {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -10,6 +10,7 @@ mod key;
 mod lease;
 mod loader;
 mod lock;
+mod manual_clock;
 pub mod memory;
 mod policy;
 mod read_through;
@@ -24,7 +25,7 @@ pub use futures_core::future::BoxFuture;
 pub use futures_core::stream::BoxStream;
 
 pub use bus::{BusEvent, InvalidationBus};
-pub use clock::{Clock, ManualClock, Timestamp};
+pub use clock::{Clock, Timestamp};
 pub use entry::Entry;
 pub use error::{CacheError, ErrorKind};
 pub use ext::CacheServiceExt;
@@ -35,6 +36,7 @@ pub use lock::{
     ConcurrencyService, ConcurrencyServiceExt, FencingToken, HeldLock, LockError, LockErrorKind,
     LockGuard, LockInfo, LockLease, LockOptions, LockRelease, LockReleasing, check_lock_key,
 };
+pub use manual_clock::ManualClock;
 pub use policy::Policy;
 pub use read_through::{ReadThrough, ReadThroughBuilder};
 pub use selector::Selector;

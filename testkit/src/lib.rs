@@ -6,18 +6,21 @@
     reason = "this is code for tests: a panic is how it says that a test has failed"
 )]
 
+mod bus;
 mod capability;
 pub mod concurrency_suite;
 mod conformance;
 mod flaky;
 mod gate;
 mod harness;
+pub mod history;
 mod loads;
 mod mock;
 mod poll;
 pub mod servers;
 pub mod suite;
 
+pub use bus::{BusFaults, LocalBus, LocalBusNode, LossyBus};
 pub use cache_core::{Clock, ManualClock, Timestamp};
 pub use capability::{Capabilities, Capability};
 pub use flaky::{Fault, Faults, FlakyCache, Operation};

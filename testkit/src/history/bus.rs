@@ -1,0 +1,64 @@
+//! A bus whose traffic is recorded.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cache_core::{BusEvent, CacheError, InvalidationBus, Selector};
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+
+use super::record::Action;
+use super::recorder::{Begun, Recorder};
+
+/// Records what a node publishes and hears.
+#[derive(Debug)]
+pub(super) struct RecordedBus {
+    recorder: Recorder,
+    node: usize,
+    inner: Arc<dyn InvalidationBus>,
+}
+
+impl RecordedBus {
+    pub(super) fn new(recorder: Recorder, node: usize, inner: Arc<dyn InvalidationBus>) -> Self {
+        Self { recorder, node, inner }
+    }
+}
+
+#[async_trait]
+impl InvalidationBus for RecordedBus {
+    async fn publish(&self, what: &Selector) -> Result<(), CacheError> {
+        let begun = self.recorder.begin(self.node, Action::Publish(what.clone()));
+        self.inner.publish(what).await.inspect(|()| begun.end())
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, BusEvent> {
+        let subscription = Subscription {
+            recorder: self.recorder.clone(),
+            node: self.node,
+            inner: self.inner.subscribe(),
+            at_work: None,
+        };
+        Box::pin(stream::unfold(subscription, |mut subscription| async move {
+            Some((subscription.next().await?, subscription))
+        }))
+    }
+}
+
+struct Subscription {
+    recorder: Recorder,
+    node: usize,
+    inner: BoxStream<'static, BusEvent>,
+    /// The event that was handed over last: the node deals with it until it asks for the next.
+    at_work: Option<Begun>,
+}
+
+impl Subscription {
+    async fn next(&mut self) -> Option<BusEvent> {
+        if let Some(dealt_with) = self.at_work.take() {
+            dealt_with.end();
+        }
+        let event = self.inner.next().await?;
+        self.at_work = Some(self.recorder.begin(self.node, Action::Deliver(event.clone())));
+        Some(event)
+    }
+}

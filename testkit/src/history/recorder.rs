@@ -1,0 +1,113 @@
+//! Writing a history down while it happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache_core::InvalidationBus;
+use parking_lot::Mutex;
+
+use super::bus::RecordedBus;
+use super::record::{Action, History, Record, Stamp};
+
+/// Takes records from any thread. Clones write one history.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Its read-modify-writes are in one order for all threads, and a stamp that was taken after a
+    /// call returned is later than any taken before that call took effect.
+    stamps: AtomicU64,
+    records: Mutex<Vec<Record>>,
+}
+
+impl Recorder {
+    /// One that has recorded nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next stamp.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.0.stamps.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Adds a record whose stamps were taken by hand.
+    pub fn add(&self, record: Record) {
+        self.0.records.lock().push(record);
+    }
+
+    /// Begins a call. Dropped before it is [ended](Begun::end), it is recorded as one of which
+    /// nobody knows whether it took effect.
+    #[must_use = "a call is recorded as of unknown outcome unless it is ended"]
+    pub fn begin(&self, node: usize, action: Action) -> Begun {
+        Begun { recorder: self.clone(), record: Some((node, self.stamp(), action)) }
+    }
+
+    /// A loader's reading of the database: `read` is just that. Call it only if what it returns
+    /// goes back to the cache.
+    ///
+    /// ```
+    /// use cache_testkit::history::Recorder;
+    ///
+    /// let recorder = Recorder::new();
+    /// let value = recorder.load(0, "k", || 7);
+    /// assert_eq!((value, recorder.history().records().len()), (7, 1));
+    /// ```
+    pub fn load(&self, node: usize, key: &str, read: impl FnOnce() -> u64) -> u64 {
+        let began = self.stamp();
+        let value = read();
+        let ended = Some(self.stamp());
+        self.add(Record { node, began, ended, action: Action::load(key, value) });
+        value
+    }
+
+    /// `bus` as the given node is to use it: what is published and heard is recorded.
+    #[must_use]
+    pub fn bus(&self, node: usize, bus: Arc<dyn InvalidationBus>) -> Arc<dyn InvalidationBus> {
+        Arc::new(RecordedBus::new(self.clone(), node, bus))
+    }
+
+    /// What has been recorded so far.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.0.records.lock().iter().cloned().collect()
+    }
+}
+
+/// A call that is being recorded.
+#[derive(Debug)]
+pub struct Begun {
+    recorder: Recorder,
+    record: Option<(usize, Stamp, Action)>,
+}
+
+impl Begun {
+    /// It returned `Ok`.
+    pub fn end(mut self) {
+        let ended = self.recorder.stamp();
+        self.write(Some(ended));
+    }
+
+    /// It was a read and returned `found`.
+    pub fn end_found(mut self, value: Option<u64>) {
+        if let Some((_, _, Action::Read { found, .. })) = &mut self.record {
+            *found = value;
+        }
+        self.end();
+    }
+
+    fn write(&mut self, ended: Option<Stamp>) {
+        if let Some((node, began, action)) = self.record.take() {
+            self.recorder.add(Record { node, began, ended, action });
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.write(None);
+    }
+}
