@@ -1,0 +1,140 @@
+//! P2, bounded staleness, on a bus in this process. On Redis: `cache-services/tests/hybrid.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod fleet;
+
+use std::time::Duration;
+
+use cache_core::CacheServiceExt;
+use cache_testkit::{Gate, eventually, let_others_run};
+use fleet::{Fleet, TTL};
+
+#[tokio::test]
+async fn p2_01_set_on_one_node_is_seen_by_the_other() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    for value in 0..100 {
+        a.set("k", value).await;
+        // Writes that follow closely are told together.
+        fleet.clock.advance(Duration::from_millis(1));
+        let told = a.cache.tiers().tier_stats().told;
+        eventually(|| a.cache.tiers().tier_stats().told >= told && fleet.hub.is_idle()).await;
+        let_others_run().await;
+        assert_eq!(b.get("k").await, Some(value));
+        assert_eq!(b.holds("k"), Some(value));
+    }
+}
+
+#[tokio::test]
+async fn p2_02_own_messages_are_not_heard() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("k", 1).await;
+    let_others_run().await;
+    assert_eq!(a.cache.tiers().tier_stats().heard, 0);
+    assert_eq!(a.holds("k"), Some(1), "its own write made it drop what it wrote");
+}
+
+#[tokio::test]
+async fn p2_03_a_removal_that_was_missed_is_not_served_after() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    a.set("k", 1).await;
+    let_others_run().await;
+    assert_eq!(b.get("k").await, Some(1));
+    fleet.hub.disconnect_subscribers(&b.end);
+    eventually(|| !b.serves()).await;
+    a.set("k", 2).await;
+    assert_eq!(b.holds("k"), Some(1), "else there is nothing to test");
+    assert_eq!(b.get("k").await, Some(2), "the near tier is bypassed");
+    assert_eq!(b.load("k", 9).await.unwrap(), 2);
+    fleet.hub.reconnect(&b.end);
+    eventually(|| b.serves()).await;
+    assert_eq!(b.holds("k"), None, "it is emptied before it is served");
+    assert_eq!(b.get("k").await, Some(2));
+    assert_eq!(b.holds("k"), Some(2));
+}
+
+#[tokio::test]
+async fn p2_03_a_load_from_before_the_loss_is_not_joined_after_it() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    let gate = Gate::new();
+    let old = b.begin_load("k", TTL.into(), 1, &gate).await;
+    fleet.hub.disconnect_subscribers(&b.end);
+    eventually(|| !b.serves()).await;
+    a.cache.invalidate("k").await.unwrap();
+    fleet.hub.reconnect(&b.end);
+    eventually(|| b.serves()).await;
+    assert_eq!(b.load("k", 2).await.unwrap(), 2);
+    gate.open();
+    assert_eq!(old.await.unwrap(), 1);
+    assert_eq!(b.get("k").await, Some(2));
+}
+
+#[tokio::test]
+async fn with_a_grace_it_is_served_for_so_long_and_no_longer() {
+    let fleet = Fleet::new();
+    let grace = Duration::from_secs(5);
+    let b = fleet.built(|tiers| tiers.grace(grace));
+    eventually(|| b.serves()).await;
+    b.set("k", 1).await;
+    fleet.hub.disconnect(&b.end);
+    eventually(|| b.cache.tiers().tier_stats().bus_losses == 1).await;
+    fleet.far_is_down();
+    fleet.clock.advance(grace - Duration::from_millis(1));
+    assert_eq!(b.get("k").await, Some(1));
+    // What is loaded is kept, too.
+    assert_eq!(b.load("new", 2).await.unwrap(), 2);
+    assert_eq!(b.get("new").await, Some(2));
+    fleet.clock.advance(Duration::from_millis(1));
+    assert!(b.cache.get::<u64>("k").await.is_err());
+    assert_eq!(b.load("new", 3).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn p2_05_nothing_is_kept_before_the_subscription_is_confirmed() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("k", 1).await;
+    let b = fleet.built(|tiers| tiers);
+    fleet.hub.disconnect_subscribers(&b.end);
+    let_others_run().await;
+    assert_eq!(b.get("k").await, Some(1));
+    assert_eq!(b.load("new", 1).await.unwrap(), 1);
+    b.set("own", 1).await;
+    assert_eq!((b.holds("k"), b.holds("new"), b.holds("own")), (None, None, None));
+    fleet.hub.reconnect(&b.end);
+    eventually(|| b.serves()).await;
+    assert_eq!(b.get("k").await, Some(1));
+    assert_eq!(b.holds("k"), Some(1));
+}
+
+#[tokio::test]
+async fn p2_06_a_storm_of_writes_is_not_a_storm_of_reads() {
+    let fleet = Fleet::new();
+    let writer = fleet.node().await;
+    let mut nodes = Vec::new();
+    for _ in 0..10 {
+        nodes.push(fleet.node().await);
+    }
+    for value in 0..1_000 {
+        writer.set("k", value).await;
+        if value % 10 == 0 {
+            fleet.clock.advance(Duration::from_millis(1));
+            let_others_run().await;
+        }
+        for node in &nodes {
+            let _ = node.get("k").await;
+        }
+    }
+    fleet.clock.advance(Duration::from_millis(1));
+    let_others_run().await;
+    for node in &nodes {
+        assert_eq!(node.get("k").await, Some(999));
+        let reads = node.cache.tiers().tier_stats().far_reads;
+        assert!(reads <= 110, "1,000 writes in 100 ms cost a node {reads} far reads");
+    }
+    assert!(fleet.hub.published() <= 110, "{} messages", fleet.hub.published());
+}

@@ -1,0 +1,148 @@
+//! P5 with the far tier, or the bus, in trouble. With a real Redis: `cache-services/tests`.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod fleet;
+
+use std::time::Duration;
+
+use cache_core::{CacheServiceExt, CacheStore, ErrorKind};
+use cache_testkit::{Operation, eventually, let_others_run};
+use fleet::{Fleet, TTL};
+
+#[tokio::test]
+async fn p5_near_tier_and_loaders_go_on() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("held", 1).await;
+    fleet.far_is_down();
+    for _ in 0..20 {
+        assert_eq!(a.get("held").await, Some(1));
+        let error = a.cache.get::<u64>("missing").await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Unavailable && error.is_retryable(), "{error}");
+        // Loaded once: the bus is up, so the near tier may keep it.
+        assert_eq!(a.load("loaded", 5).await.unwrap(), 5);
+    }
+    assert_eq!(a.cache.stats().loads, 1);
+    assert!(a.cache.tiers().tier_stats().far_open);
+}
+
+#[tokio::test]
+async fn p5_one_probe_at_a_time_and_it_heals() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    fleet.far_is_down();
+    for _ in 0..100 {
+        assert!(a.cache.get::<u64>("k").await.is_err());
+    }
+    assert_eq!(fleet.far_reads(), 5, "it is asked although it does not answer");
+    fleet.clock.advance(Duration::from_millis(250));
+    for _ in 0..100 {
+        assert!(a.cache.get::<u64>("k").await.is_err());
+    }
+    assert_eq!(fleet.far_reads(), 6);
+    fleet.faults.heal();
+    fleet.clock.advance(Duration::from_millis(250));
+    assert_eq!(a.get("k").await, None);
+    a.set("k", 1).await;
+    assert!(!a.cache.tiers().tier_stats().far_open);
+}
+
+#[tokio::test]
+async fn p5_a_far_tier_that_hangs_is_waited_for_within_the_budget() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    let gate = fleet.faults.when(|_| true).hold();
+    let get = tokio::spawn({
+        let cache = a.cache.clone();
+        async move { cache.get::<u64>("k").await.unwrap_err() }
+    });
+    gate.reached().await;
+    eventually(|| fleet.clock.sleepers() > 0).await;
+    fleet.clock.advance(Duration::from_millis(300));
+    assert_eq!(get.await.unwrap().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn p5_07_a_failed_invalidation_is_replayed_before_the_far_tier_is_read() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    a.cache.set_many(&[("k", 1_u64), ("org:1", 1), ("other", 1)], TTL).await.unwrap();
+    let_others_run().await;
+    assert_eq!(b.get("k").await, Some(1));
+    fleet.far_is_down();
+    assert!(a.cache.invalidate("k").await.is_err());
+    assert!(a.cache.invalidate_prefix("org:").await.is_err());
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 2);
+    assert_eq!((a.holds("k"), a.holds("org:1"), a.holds("other")), (None, None, Some(1)));
+    fleet.faults.heal();
+    // Nobody has waited for the next attempt: the read itself sees to it.
+    assert_eq!(a.get("k").await, None, "the far tier was read before it was told");
+    assert_eq!(a.get("org:1").await, None);
+    assert_eq!(a.get("other").await, Some(1));
+    fleet.retry().await;
+    assert_eq!(b.get("k").await, None, "the other node was not told");
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
+
+#[tokio::test]
+async fn p5_a_failed_write_leaves_no_old_value_behind() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    a.set("k", 1).await;
+    let stores = |operation: &Operation| {
+        matches!(operation, Operation::Store { .. } | Operation::StoreMany { .. })
+    };
+    fleet.faults.when(stores).fail(ErrorKind::Timeout);
+    assert!(a.cache.set("k", &2_u64, TTL).await.is_err());
+    assert!(a.cache.set_many(&[("k", 2_u64)], TTL).await.is_err());
+    assert_eq!(a.get("k").await, None, "the far tier has the old value");
+    fleet.retry().await;
+    assert_eq!(b.get("k").await, None);
+}
+
+#[tokio::test]
+async fn p5_without_traffic_it_is_replayed_as_well() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("k", 1).await;
+    fleet.far_is_down();
+    for _ in 0..10 {
+        assert!(a.cache.invalidate("k").await.is_err());
+    }
+    fleet.faults.heal();
+    fleet.retry().await;
+    assert!(fleet.far.fetch("k").await.unwrap().is_none());
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
+
+#[tokio::test]
+async fn p5_a_bus_that_fails_keeps_nobody_from_the_far_tier() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    a.set("k", 1).await;
+    let_others_run().await;
+    assert_eq!(b.get("k").await, Some(1));
+    fleet.hub.disconnect(&a.end);
+    let_others_run().await;
+    assert!(a.cache.invalidate("k").await.is_err(), "nobody was told");
+    assert_eq!(a.get("k").await, None);
+    a.set("own", 1).await;
+    assert_eq!(a.get("own").await, Some(1));
+    assert_eq!(b.holds("k"), Some(1), "else there is nothing to test");
+    fleet.hub.reconnect(&a.end);
+    fleet.retry().await;
+    assert_eq!(b.holds("k"), None, "it was never told");
+}
+
+#[tokio::test]
+async fn replays_are_bounded_and_counted() {
+    let fleet = Fleet::new();
+    let a = fleet.built(|tiers| tiers.replay_capacity(10));
+    fleet.far_is_down();
+    for key in 0..25 {
+        assert!(a.cache.invalidate(&format!("k{key}")).await.is_err());
+    }
+    let stats = a.cache.tiers().tier_stats();
+    assert_eq!((stats.replays_pending, stats.replays_dropped), (10, 15));
+}
