@@ -4,12 +4,14 @@ use std::any::{Any, type_name};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{CacheError, Clock, ErrorKind, Policy, Timestamp};
+use self::lifetime::Terms;
+use crate::{CacheError, ErrorKind, Policy, Timestamp};
+
+mod lifetime;
 
 /// A cached value, or the knowledge that there is none. Cheap to clone.
 ///
@@ -38,8 +40,8 @@ use crate::{CacheError, Clock, ErrorKind, Policy, Timestamp};
 #[derive(Clone)]
 pub struct Entry {
     body: Arc<Body>,
-    /// What a store has still to settle.
-    draft: Option<Box<Draft>>,
+    /// What a store has still to heed.
+    terms: Option<Box<Terms>>,
 }
 
 /// What clones of an entry share. What every hit looks at comes first, so that it lies on as few
@@ -83,33 +85,6 @@ impl Body {
     }
 }
 
-/// Lifetimes before a store has taken the entry.
-#[derive(Clone)]
-struct Draft {
-    /// `None`: the store's default.
-    ttl: Option<Duration>,
-    /// The longest the TTL may be.
-    cap: Duration,
-    stale_for: Duration,
-    local_ttl: Duration,
-    /// What jitter leaves of the TTL, from 0 to 1.
-    scale: f64,
-    /// When the lifetimes begin: when it was encoded, until an engine dates it anew.
-    from: Timestamp,
-    dated: bool,
-}
-
-impl Draft {
-    /// When freshness and servability end.
-    fn deadlines(&self) -> (Timestamp, Timestamp) {
-        let ttl = self.ttl.unwrap_or(Duration::MAX).min(self.cap);
-        let scaled =
-            if self.scale >= 1.0 || ttl == Duration::MAX { ttl } else { ttl.mul_f64(self.scale) };
-        let fresh_until = self.from + scaled;
-        (fresh_until, fresh_until + self.stale_for)
-    }
-}
-
 impl Entry {
     /// Encodes `value`, to live as `policy` says.
     ///
@@ -121,18 +96,18 @@ impl Entry {
             let message = format!("a value of type {} does not encode", type_name::<T>());
             CacheError::new(ErrorKind::Serialization, message).with_source(error)
         })?;
-        Ok(Self::draft(Some(bytes.into()), policy, policy.ttl, Duration::MAX, policy.stale_for))
+        Ok(Self::draft(Some(bytes.into()), policy))
     }
 
     /// The knowledge that a key has no value, to be kept as `policy`'s `negative_ttl` says. It is
     /// never served stale.
     #[must_use]
     pub fn absent(policy: &Policy) -> Self {
-        let (ttl, cap) = policy.negative_terms();
-        Self::draft(None, policy, ttl, cap, Duration::ZERO)
+        Self::draft(None, policy)
     }
 
-    /// An entry as a store that keeps bytes reads it back; `None` is an absent value.
+    /// An entry as a store that keeps bytes reads it back; `None` is an absent value. What bounded
+    /// its stay in a process is given back by [`with_local_ttl`](Self::with_local_ttl).
     #[must_use]
     pub fn restore(
         payload: Option<impl Into<Box<[u8]>>>,
@@ -141,79 +116,7 @@ impl Entry {
     ) -> Self {
         let payload = payload.map(|payload| Arc::from(payload.into()));
         let body = Body::new(payload, fresh_until, servable_until.max(fresh_until));
-        Self { body: Arc::new(body), draft: None }
-    }
-
-    fn draft(
-        payload: Option<Arc<[u8]>>,
-        policy: &Policy,
-        ttl: Option<Duration>,
-        cap: Duration,
-        stale_for: Duration,
-    ) -> Self {
-        let draft = Draft {
-            ttl,
-            cap,
-            stale_for,
-            local_ttl: policy.local_ttl.unwrap_or(Duration::MAX),
-            scale: if policy.jitter > 0.0 { 1.0 - policy.jitter * fastrand::f64() } else { 1.0 },
-            from: Clock::system().now(),
-            dated: false,
-        };
-        let (fresh_until, servable_until) = draft.deadlines();
-        let body = Body::new(payload, fresh_until, servable_until);
-        Self { body: Arc::new(body), draft: Some(Box::new(draft)) }
-    }
-
-    /// Lets a draft's lifetimes begin at `now`, with `default_ttl` where its policy set none.
-    /// Anything but an undated draft is left alone.
-    #[must_use]
-    pub fn date(mut self, now: Timestamp, default_ttl: Duration) -> Self {
-        if let Some(draft) = &mut self.draft
-            && !draft.dated
-        {
-            draft.ttl.get_or_insert(default_ttl);
-            draft.from = now;
-            draft.dated = true;
-            let (fresh_until, servable_until) = draft.deadlines();
-            self.set_deadlines(fresh_until, servable_until);
-        }
-        self
-    }
-
-    /// Turns a draft into what a shared store keeps, its lifetimes beginning at `now` unless it is
-    /// dated already. An entry that is settled is left alone.
-    #[must_use]
-    pub fn settle(self, now: Timestamp, default_ttl: Duration) -> Self {
-        Self { draft: None, ..self.date(now, default_ttl) }
-    }
-
-    /// [`settle`](Self::settle) for a store in the process: freshness also ends with the policy's
-    /// `local_ttl`, and the stale window follows it.
-    #[must_use]
-    pub fn settle_local(self, now: Timestamp, default_ttl: Duration) -> Self {
-        let mut entry = self.date(now, default_ttl);
-        if let Some(draft) = entry.draft.take() {
-            let bound = draft.from + draft.local_ttl;
-            if bound < entry.fresh_until() {
-                entry.set_deadlines(bound, entry.servable_until().min(bound + draft.stale_for));
-            }
-        }
-        entry
-    }
-
-    /// What a process keeps of an entry that it may hold for `local_ttl` at most: freshness ends
-    /// with that, and the stale window follows it.
-    #[must_use]
-    pub fn held_at_most(self, now: Timestamp, local_ttl: Duration) -> Self {
-        let mut entry = self.settle_local(now, Duration::MAX);
-        let (bound, fresh_until) = (now + local_ttl, entry.fresh_until());
-        if bound < fresh_until {
-            let servable_until = entry.servable_until();
-            let window = fresh_until.until(servable_until);
-            entry.set_deadlines(bound, servable_until.min(bound + window));
-        }
-        entry
+        Self { body: Arc::new(body), terms: None }
     }
 
     fn set_deadlines(&mut self, fresh_until: Timestamp, servable_until: Timestamp) {
@@ -229,7 +132,7 @@ impl Entry {
     /// What a store in memory keeps of a settled entry.
     #[inline]
     pub(crate) fn from_body(body: Arc<Body>) -> Self {
-        Self { body, draft: None }
+        Self { body, terms: None }
     }
 
     pub(crate) fn body(&self) -> &Arc<Body> {
@@ -343,16 +246,6 @@ impl Entry {
     pub fn is_servable(&self, now: Timestamp) -> bool {
         now < self.servable_until()
     }
-
-    /// The same value with freshness and servability cut to end by `deadline`.
-    #[must_use]
-    pub fn until(mut self, deadline: Timestamp) -> Self {
-        self.draft = None;
-        if deadline < self.servable_until() {
-            self.set_deadlines(self.fresh_until().min(deadline), deadline);
-        }
-        self
-    }
 }
 
 impl fmt::Debug for Entry {
@@ -362,6 +255,7 @@ impl fmt::Debug for Entry {
             .field("bytes", &self.bytes().map(<[u8]>::len))
             .field("fresh_until", &self.fresh_until())
             .field("servable_until", &self.servable_until())
+            .field("local_ttl", &self.local_ttl())
             .finish()
     }
 }
@@ -383,31 +277,5 @@ mod tests {
         assert_eq!(*entry.decode_arc::<u64>().unwrap(), 7);
         assert_eq!(entry.decode_arc::<String>().unwrap_err().kind(), ErrorKind::Serialization);
         assert!(Arc::ptr_eq(&first, &entry.decode_arc::<u32>().unwrap()));
-    }
-
-    #[test]
-    fn a_draft_is_dated_once() {
-        let (start, later) = (Timestamp::from_micros(10), Timestamp::from_micros(99));
-        let entry = Entry::encode(&1, &Policy::from(None)).unwrap();
-        let entry = entry.date(start, Duration::from_micros(5)).settle(later, Duration::MAX);
-        assert_eq!(entry.fresh_until(), Timestamp::from_micros(15));
-    }
-
-    #[test]
-    fn lifetimes_saturate() {
-        let policy = Policy::ttl(Duration::MAX).stale_for(Duration::MAX).jitter(0.5);
-        let entry =
-            Entry::encode(&1, &policy).unwrap().settle_local(Timestamp::ZERO, Duration::ZERO);
-        assert_eq!(entry.servable_until(), Timestamp::MAX);
-    }
-
-    #[test]
-    fn local_ttl_bounds_only_local_stores() {
-        let policy = Policy::ttl(Duration::from_micros(100)).local_ttl(Duration::from_micros(10));
-        let entry = Entry::encode(&1, &policy).unwrap().date(Timestamp::ZERO, Duration::MAX);
-        let far = entry.clone().settle(Timestamp::ZERO, Duration::MAX);
-        let near = entry.settle_local(Timestamp::ZERO, Duration::MAX);
-        assert_eq!(far.fresh_until(), Timestamp::from_micros(100));
-        assert_eq!(near.fresh_until(), Timestamp::from_micros(10));
     }
 }

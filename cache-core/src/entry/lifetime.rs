@@ -1,0 +1,260 @@
+//! How long an entry lives: from a policy's words to deadlines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Body, Entry};
+use crate::{Clock, Policy, Timestamp};
+
+/// What a store has still to heed of an entry.
+#[derive(Clone)]
+pub(super) enum Terms {
+    /// Lifetimes before a store has taken the entry.
+    Draft(Draft),
+    /// It is settled; a store in the process has a bound of its own to keep.
+    Local(Local),
+}
+
+#[derive(Clone)]
+pub(super) struct Draft {
+    /// `None`: the store's default.
+    ttl: Option<Duration>,
+    /// The longest the TTL may be.
+    cap: Duration,
+    stale_for: Duration,
+    local_ttl: Option<Duration>,
+    /// What jitter leaves of the TTL, from 0 to 1.
+    scale: f64,
+    /// When the lifetimes begin: when it was encoded, until an engine dates it anew.
+    from: Timestamp,
+    dated: bool,
+}
+
+/// How long a process may hold the entry, and since when.
+#[derive(Clone, Copy)]
+pub(super) struct Local {
+    ttl: Duration,
+    from: Timestamp,
+}
+
+impl Draft {
+    fn new(policy: &Policy, is_absent: bool) -> Self {
+        let (ttl, cap, stale_for) = if is_absent {
+            let (ttl, cap) = policy.negative_terms();
+            (ttl, cap, Duration::ZERO)
+        } else {
+            (policy.ttl, Duration::MAX, policy.stale_for)
+        };
+        Self {
+            ttl,
+            cap,
+            stale_for,
+            local_ttl: policy.local_ttl,
+            scale: if policy.jitter > 0.0 { 1.0 - policy.jitter * fastrand::f64() } else { 1.0 },
+            from: Clock::system().now(),
+            dated: false,
+        }
+    }
+
+    /// When freshness and servability end.
+    fn deadlines(&self) -> (Timestamp, Timestamp) {
+        let ttl = self.ttl.unwrap_or(Duration::MAX).min(self.cap);
+        let scaled =
+            if self.scale >= 1.0 || ttl == Duration::MAX { ttl } else { ttl.mul_f64(self.scale) };
+        let fresh_until = self.from + scaled;
+        (fresh_until, fresh_until + self.stale_for)
+    }
+}
+
+impl Terms {
+    /// What is left of them when the deadlines are settled.
+    fn local(&self) -> Option<Local> {
+        match self {
+            Self::Draft(Draft { local_ttl, from, .. }) => {
+                local_ttl.map(|ttl| Local { ttl, from: *from })
+            }
+            Self::Local(local) => Some(*local),
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn draft(payload: Option<Arc<[u8]>>, policy: &Policy) -> Self {
+        let draft = Draft::new(policy, payload.is_none());
+        let (fresh_until, servable_until) = draft.deadlines();
+        let body = Body::new(payload, fresh_until, servable_until);
+        Self { body: Arc::new(body), terms: Some(Box::new(Terms::Draft(draft))) }
+    }
+
+    /// Lets a draft's lifetimes begin at `now`, with `default_ttl` where its policy set none.
+    /// Anything but an undated draft is left alone.
+    #[must_use]
+    pub fn date(mut self, now: Timestamp, default_ttl: Duration) -> Self {
+        if let Some(Terms::Draft(draft)) = self.terms.as_deref_mut()
+            && !draft.dated
+        {
+            draft.ttl.get_or_insert(default_ttl);
+            draft.from = now;
+            draft.dated = true;
+            let (fresh_until, servable_until) = draft.deadlines();
+            self.set_deadlines(fresh_until, servable_until);
+        }
+        self
+    }
+
+    /// Turns a draft into what a shared store keeps, its lifetimes beginning at `now` unless it is
+    /// dated already. An entry that is settled is left alone. The policy's `local_ttl` stays known,
+    /// for the store to keep with the entry.
+    #[must_use]
+    pub fn settle(self, now: Timestamp, default_ttl: Duration) -> Self {
+        let mut entry = self.date(now, default_ttl);
+        entry.settled();
+        entry
+    }
+
+    /// [`settle`](Self::settle) for a store in the process: freshness also ends with the
+    /// [`local_ttl`](Self::local_ttl), and the stale window follows it.
+    #[must_use]
+    pub fn settle_local(self, now: Timestamp, default_ttl: Duration) -> Self {
+        let mut entry = self.date(now, default_ttl);
+        if let Some(Local { ttl, from }) = entry.terms.take().and_then(|terms| terms.local()) {
+            let bound = from + ttl;
+            if bound < entry.fresh_until() {
+                let window = entry.fresh_until().until(entry.servable_until());
+                entry.set_deadlines(bound, entry.servable_until().min(bound + window));
+            }
+        }
+        entry
+    }
+
+    /// How long a process may hold it in memory at most, whatever its TTL; `None` without a bound.
+    /// An entry that a store in the process has taken is within it already and does not tell.
+    #[must_use]
+    pub fn local_ttl(&self) -> Option<Duration> {
+        self.terms.as_deref()?.local().map(|local| local.ttl)
+    }
+
+    /// The same entry with a [`local_ttl`](Self::local_ttl) that counts from `from`, as a shared
+    /// store that has kept it gives it back; lifetimes that were still open are settled.
+    ///
+    /// ```
+    /// use cache_core::{Entry, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let (now, hour) = (Timestamp::from_micros(1_000_000), Duration::from_secs(3_600));
+    /// let read = Entry::restore(Some(*b"1"), now + hour, now + hour);
+    /// let read = read.with_local_ttl(now, Duration::from_secs(5));
+    /// assert_eq!(read.fresh_until(), now + hour);
+    /// let held = read.settle_local(now, hour);
+    /// assert_eq!(held.fresh_until(), now + Duration::from_secs(5));
+    /// ```
+    #[must_use]
+    pub fn with_local_ttl(self, from: Timestamp, ttl: Duration) -> Self {
+        Self { terms: Some(Box::new(Terms::Local(Local { ttl, from }))), ..self }
+    }
+
+    /// What a process keeps of an entry that it may hold for `local_ttl` at most: freshness ends
+    /// with that, and the stale window follows it.
+    #[must_use]
+    pub fn held_at_most(self, now: Timestamp, local_ttl: Duration) -> Self {
+        let mut entry = self.settle_local(now, Duration::MAX);
+        let (bound, fresh_until) = (now + local_ttl, entry.fresh_until());
+        if bound < fresh_until {
+            let servable_until = entry.servable_until();
+            let window = fresh_until.until(servable_until);
+            entry.set_deadlines(bound, servable_until.min(bound + window));
+        }
+        entry
+    }
+
+    /// The same value with freshness and servability cut to end by `deadline`. Lifetimes that were
+    /// still open are settled; the [`local_ttl`](Self::local_ttl) stays.
+    #[must_use]
+    pub fn until(mut self, deadline: Timestamp) -> Self {
+        self.settled();
+        if deadline < self.servable_until() {
+            self.set_deadlines(self.fresh_until().min(deadline), deadline);
+        }
+        self
+    }
+
+    /// The deadlines are what they are.
+    fn settled(&mut self) {
+        if let Some(Terms::Draft(_)) = self.terms.as_deref() {
+            let local = self.terms.take().and_then(|terms| terms.local());
+            self.terms = local.map(|local| Box::new(Terms::Local(local)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_is_dated_once() {
+        let (start, later) = (Timestamp::from_micros(10), Timestamp::from_micros(99));
+        let entry = Entry::encode(&1, &Policy::from(None)).unwrap();
+        let entry = entry.date(start, Duration::from_micros(5)).settle(later, Duration::MAX);
+        assert_eq!(entry.fresh_until(), Timestamp::from_micros(15));
+    }
+
+    #[test]
+    fn lifetimes_saturate() {
+        let policy = Policy::ttl(Duration::MAX).stale_for(Duration::MAX).jitter(0.5);
+        let entry =
+            Entry::encode(&1, &policy).unwrap().settle_local(Timestamp::ZERO, Duration::ZERO);
+        assert_eq!(entry.servable_until(), Timestamp::MAX);
+    }
+
+    #[test]
+    fn local_ttl_bounds_only_local_stores() {
+        let policy = Policy::ttl(Duration::from_micros(100)).local_ttl(Duration::from_micros(10));
+        let entry = Entry::encode(&1, &policy).unwrap().date(Timestamp::ZERO, Duration::MAX);
+        let far = entry.clone().settle(Timestamp::ZERO, Duration::MAX);
+        let near = entry.settle_local(Timestamp::ZERO, Duration::MAX);
+        assert_eq!(far.fresh_until(), Timestamp::from_micros(100));
+        assert_eq!(near.fresh_until(), Timestamp::from_micros(10));
+    }
+
+    fn at(micros: u64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    #[test]
+    fn local_ttl_survives_a_shared_store() {
+        let policy = Policy::ttl(Duration::from_micros(100))
+            .stale_for(Duration::from_micros(7))
+            .local_ttl(Duration::from_micros(10));
+        let far = Entry::encode(&1, &policy).unwrap().settle(at(5), Duration::MAX);
+        assert_eq!(far.local_ttl(), Some(Duration::from_micros(10)));
+        assert_eq!(far.clone().date(at(9), Duration::ZERO).fresh_until(), at(105));
+        // Written through: both tiers count from the write.
+        let near = far.clone().settle_local(at(50), Duration::MAX);
+        assert_eq!((near.fresh_until(), near.servable_until()), (at(15), at(22)));
+        assert_eq!(near.local_ttl(), None);
+
+        // Read back: the process counts from the read.
+        let read = Entry::restore(Some(*b"1"), far.fresh_until(), far.servable_until());
+        assert_eq!(read.local_ttl(), None);
+        let read = read.with_local_ttl(at(50), Duration::from_micros(10));
+        let near = read.clone().settle(at(0), Duration::MAX).settle_local(at(51), Duration::MAX);
+        assert_eq!((near.fresh_until(), near.servable_until()), (at(60), at(67)));
+        // The remaining far TTL bounds it, too.
+        let late = read.clone().with_local_ttl(at(103), Duration::from_micros(10));
+        let near = late.settle_local(at(103), Duration::MAX);
+        assert_eq!((near.fresh_until(), near.servable_until()), (at(105), at(112)));
+        let near = read.until(at(61)).settle_local(at(51), Duration::MAX);
+        assert_eq!((near.fresh_until(), near.servable_until()), (at(60), at(60)));
+    }
+
+    #[test]
+    fn an_everlasting_entry_has_a_local_ttl_too() {
+        let policy =
+            Policy::ttl(Duration::MAX).negative_ttl(Duration::MAX).local_ttl(Duration::ZERO);
+        for entry in [Entry::encode(&1, &policy).unwrap(), Entry::absent(&policy)] {
+            let near = entry.settle(at(5), Duration::MAX).settle_local(at(6), Duration::MAX);
+            assert_eq!(near.fresh_until(), at(5));
+        }
+    }
+}
