@@ -30,6 +30,7 @@ pub struct RedisConfig {
     pub(crate) db: u32,
     pub(crate) ca_certificate: Option<Pem>,
     pub(crate) namespace: String,
+    pub(crate) channel: Option<String>,
     pub(crate) operation_timeout: Duration,
     pub(crate) connections: usize,
     pub(crate) heartbeat_interval: Duration,
@@ -64,6 +65,7 @@ impl RedisConfig {
             db,
             ca_certificate: None,
             namespace: "cache".to_owned(),
+            channel: None,
             operation_timeout: Duration::from_millis(250),
             connections: 2,
             heartbeat_interval: Duration::from_secs(1),
@@ -92,6 +94,20 @@ impl RedisConfig {
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
+    }
+
+    /// The channel on which nodes tell each other of removals: `<namespace>:invalidate` by default,
+    /// so `cache:invalidate` in the default namespace. 1 to 256 bytes.
+    #[must_use]
+    pub fn invalidation_channel(mut self, channel: impl Into<String>) -> Self {
+        self.channel = Some(channel.into());
+        self
+    }
+
+    /// The channel on which nodes tell each other of removals.
+    #[must_use]
+    pub fn invalidation_channel_name(&self) -> String {
+        self.channel.clone().unwrap_or_else(|| format!("{}:invalidate", self.namespace))
     }
 
     /// How long one operation may take in all: waiting for a connection, queueing, the reply.
@@ -190,6 +206,13 @@ impl RedisConfig {
             return Err(bad(format!(
                 "namespace has {} bytes, it can have 1 to 128",
                 self.namespace.len()
+            )));
+        }
+        let channel = self.invalidation_channel_name();
+        if !(1..=256).contains(&channel.len()) {
+            return Err(bad(format!(
+                "invalidation_channel has {} bytes, it can have 1 to 256",
+                channel.len()
             )));
         }
         if self.max_value_bytes > 512 << 20 {

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::bus::Voice;
 use crate::connection::{Call, Connections, Lane, Retry};
-use crate::script;
+use crate::key::Keyspace;
+use crate::script::{self, Notice};
 
 /// How long to wait after each attempt that failed: some 20 s in all.
 const PAUSES: [Duration; 8] = [
@@ -28,12 +30,34 @@ const MOST: usize = 16_384;
 /// The tasks that give back; they end with it.
 pub(crate) struct GivingBack {
     connections: Connections,
+    tell: Option<Arc<Tell>>,
     tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// How those are told who wait for a lease.
+pub(crate) struct Tell {
+    pub(crate) voice: Voice,
+    pub(crate) keys: Keyspace,
+}
+
+impl Tell {
+    /// The message about the key of this name in Redis.
+    pub(crate) fn message(&self, name: &str) -> String {
+        self.voice.filled(self.keys.bare(name))
+    }
+
+    pub(crate) fn notice<'a>(&'a self, message: &'a str) -> Notice<'a> {
+        Notice { channel: &self.voice.channel, message }
+    }
 }
 
 impl GivingBack {
     pub(crate) fn new(connections: Connections) -> Self {
-        Self { connections, tasks: Arc::default() }
+        Self { connections, tell: None, tasks: Arc::default() }
+    }
+
+    pub(crate) fn set_tell(&mut self, tell: Arc<Tell>) {
+        self.tell = Some(tell);
     }
 
     /// Gives the lease back when dropped, unless it is [settled](Unsettled::settled) before.
@@ -41,6 +65,7 @@ impl GivingBack {
         Unsettled {
             lease: Some((key.to_owned(), id)),
             connections: self.connections.clone(),
+            tell: self.tell.clone(),
             tasks: Arc::downgrade(&self.tasks),
         }
     }
@@ -50,6 +75,7 @@ impl GivingBack {
 pub(crate) struct Unsettled {
     lease: Option<(String, u64)>,
     connections: Connections,
+    tell: Option<Arc<Tell>>,
     tasks: Weak<Mutex<JoinSet<()>>>,
 }
 
@@ -66,9 +92,12 @@ impl Drop for Unsettled {
         let (Some(tasks), Ok(runtime)) = (self.tasks.upgrade(), Handle::try_current()) else {
             return;
         };
-        let connections = self.connections.clone();
+        let (connections, tell) = (self.connections.clone(), self.tell.take());
         let give_back = async move {
-            let call = script::Call::Abandon { key: &key, id };
+            let message = tell.as_ref().map(|tell| tell.message(&key));
+            let notice = tell.as_ref().zip(message.as_ref());
+            let notice = notice.map(|(tell, message)| tell.notice(message));
+            let call = script::Call::Abandon { key: &key, id, notice };
             let how = Call::new(Lane::Small).retry(Retry::Once);
             // What kept the answer away may keep this away too, for a while.
             for pause in PAUSES {

@@ -20,6 +20,11 @@ impl Keyspace {
         format!("{}{key}", self.prefix)
     }
 
+    /// The key whose name in Redis is `name`.
+    pub(crate) fn bare<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix(&self.prefix).unwrap_or(name)
+    }
+
     /// The pattern that matches every key of the namespace that begins with `prefix`, and no other.
     pub(crate) fn pattern(&self, prefix: &str) -> String {
         let mut pattern = String::with_capacity(self.prefix.len() + prefix.len() + 1);
@@ -53,6 +58,7 @@ mod tests {
         let keyspace = Keyspace::new("a*b");
         assert_eq!(keyspace.pattern("x?[y]\\"), "a\\*b:x\\?\\[y\\]\\\\*");
         assert_eq!(keyspace.key("k"), "a*b:k");
+        assert_eq!(keyspace.bare("a*b:a*b:k"), "a*b:k");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod bus;
 mod config;
 mod connection;
 mod error;
@@ -11,6 +12,7 @@ mod store;
 mod url;
 mod wire;
 
+pub use bus::{BusStats, RedisBus};
 pub use config::RedisConfig;
 pub use connection::{
     Call, ConnectionState, ConnectionStats, Connections, Lane, Primary, Retry, Script, slot,

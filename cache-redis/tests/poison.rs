@@ -65,7 +65,7 @@ async fn records(poisoned: &Poisoned) -> Vec<(&'static str, Vec<u8>)> {
     let none = || async { Ok::<_, Infallible>(None::<String>) };
     cache.get_or_load_opt("absent", LASTING, none).await.unwrap();
     cache.lease("alone", lease).await.unwrap();
-    let alone = b"\x89RC\x1a\x01\x38\x02\x00".iter().copied().chain([0; 48]).collect();
+    let alone = b"\x89RC\x1a\x01\x40\x02\x00".iter().copied().chain([0; 56]).collect();
     let mut records: Vec<_> =
         ["fresh", "leased", "absent"].map(|key| (key, poisoned.raw(key))).to_vec();
     records.push(("no checksum", alone));
@@ -127,8 +127,8 @@ async fn p6_03_random_bytes() {
             0 => b"",
             1 => b"{",
             2 => b"\x89RC\x1a",
-            3 => b"\x89RC\x1a\x01\x38\x00\x00",
-            _ => b"\x89RC\x1a\x01\x38\x02\x00",
+            3 => b"\x89RC\x1a\x01\x40\x00\x00",
+            _ => b"\x89RC\x1a\x01\x40\x02\x00",
         };
         let length = random() as usize % 96;
         let bytes: Vec<_> =

@@ -6,11 +6,11 @@ mod scenario;
 
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheServiceExt, Clock, ManualClock, Policy};
+use cache_core::{CacheServiceExt, CacheStore, Clock, LeaseOutcome, ManualClock, Policy};
 use cache_redis::RedisCacheService;
 use cache_testkit::Loads;
 use cache_testkit::servers::RedisServer;
-use scenario::{config, connect, get, load, name};
+use scenario::{LASTING, config, connect, get, load, name};
 use tokio::task::JoinHandle;
 
 const SKEW: Duration = Duration::from_secs(5);
@@ -167,4 +167,31 @@ async fn p8_03_clients_whose_clocks_differ_agree() {
     }
     fast_ticks.abort();
     slow_ticks.abort();
+}
+
+/// How long a process may hold a value is known to whoever reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_04_local_ttl_is_read_back() {
+    let server = RedisServer::start();
+    let (writer, reader) = (connect(&server.url()).await, connect(&server.url()).await);
+    let bound = Duration::from_secs(5);
+    let policy = Policy::ttl(LASTING).stale_for(LASTING).negative_ttl(LASTING).local_ttl(bound);
+    writer.set("set", &1_u64, &policy).await.unwrap();
+    let load = || async { Ok::<_, std::convert::Infallible>(None::<u64>) };
+    writer.get_or_load_opt("absent", &policy, load).await.unwrap();
+    writer.set("free", &1_u64, LASTING).await.unwrap();
+    for (key, local_ttl) in [("set", Some(bound)), ("absent", Some(bound)), ("free", None)] {
+        let one = reader.fetch(key).await.unwrap().unwrap();
+        let many = reader.fetch_many(&[key.to_owned()]).await.unwrap().remove(0).unwrap();
+        let LeaseOutcome::Fresh(found) = reader.lease(key, bound).await.unwrap() else {
+            unreachable!("{key} is fresh");
+        };
+        for entry in [one, many, found] {
+            assert_eq!(entry.local_ttl(), local_ttl, "{key}");
+            let now = reader.clock().now();
+            assert!(now.until(entry.fresh_until()) > bound, "{key}: only the near tier is bounded");
+            let near = entry.settle_local(now, LASTING);
+            assert_eq!(now.until(near.fresh_until()) <= bound, local_ttl.is_some(), "{key}");
+        }
+    }
 }

@@ -21,9 +21,12 @@ use wire::{
 };
 
 /// The part of the header that is written in place.
-const LEASE_REGION: std::ops::Range<usize> = 32..HEADER_LEN;
+const LEASE_REGION: std::ops::Range<usize> = 36..HEADER_LEN;
 /// Some time in 2026.
 const NOW: u64 = 1_767_225_600_000_000;
+
+/// How long a process may hold it.
+const LOCAL: Duration = Duration::from_millis(5_000);
 
 fn at(micros: u64) -> Timestamp {
     Timestamp::from_micros(micros)
@@ -35,7 +38,7 @@ fn mark() -> LeaseMark {
 
 fn value(payload: Option<&[u8]>) -> Value<'_> {
     let (fresh_until, servable_until) = (at(NOW + 60_000_000), at(NOW + 90_000_000));
-    Value { payload, fresh_until, servable_until, lease: None }
+    Value { payload, fresh_until, servable_until, local_ttl: None, lease: None }
 }
 
 /// One record of every kind, by the name of its golden file.
@@ -47,6 +50,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("value", encode(&value(Some(json)))),
         ("value-leased", encode(&Value { lease: Some(mark()), ..value(Some(json)) })),
         ("value-for-ever", encode(&forever)),
+        ("value-local", encode(&Value { local_ttl: Some(LOCAL), ..value(Some(json)) })),
         ("value-empty", encode(&value(Some(b"")))),
         ("absent", encode(&value(None))),
         ("absent-leased", encode(&Value { lease: Some(mark()), ..value(None) })),
@@ -88,6 +92,9 @@ fn random_records_come_back_as_they_were_written() {
             payload: random.bool().then_some(&payload),
             fresh_until: one.min(other),
             servable_until: one.max(other),
+            local_ttl: random
+                .bool()
+                .then(|| Duration::from_millis(random.u64(1..u64::from(u32::MAX)))),
             lease: random
                 .bool()
                 .then(|| LeaseMark { id: random.u64(..), deadline: at(random.u64(0..(1 << 53))) }),
@@ -105,8 +112,8 @@ fn the_payload_stands_behind_the_header_as_it_is() {
 /// What `FORMAT.md` shows.
 #[test]
 fn the_example_of_the_format_is_written_so() {
-    let hex = "8952431a013800000006474849b3c700000647484b7d8a8000000008590769d2".to_owned()
-        + &"0".repeat(48)
+    let hex = "8952431a014000000006474849b3c700000647484b7d8a8000000008ffffffffb21d829b".to_owned()
+        + &"0".repeat(56)
         + "7b226964223a377d";
     let record = encode(&value(Some(b"{\"id\":7}")));
     assert_eq!(record.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), hex);
@@ -123,6 +130,44 @@ fn times_out_of_range_count_as_never() {
     let backwards = Value { fresh_until: at(9), servable_until: at(5), ..value(None) };
     let mended = Value { servable_until: at(9), ..backwards };
     assert_eq!(decode(&encode(&backwards)), Decoded::Value(mended));
+}
+
+#[test]
+fn a_local_ttl_is_rounded_down_and_kept() {
+    let (max, ms) = (u64::from(u32::MAX), Duration::from_millis);
+    for (given, read) in [
+        (None, None),
+        (Some(Duration::ZERO), Some(ms(1))),
+        (Some(Duration::from_micros(1_999)), Some(ms(1))),
+        (Some(ms(2)), Some(ms(2))),
+        (Some(ms(max - 1)), Some(ms(max - 1))),
+        (Some(ms(max)), Some(ms(max - 1))),
+        (Some(Duration::MAX), Some(ms(max - 1))),
+    ] {
+        let value = Value { local_ttl: given, ..value(Some(b"1")) };
+        let read = Value { local_ttl: read, ..value };
+        assert_eq!(decode(&encode(&value)), Decoded::Value(read));
+    }
+}
+
+#[test]
+fn local_ttl_goes_through_redis_and_bounds_the_near_tier() {
+    let policy = Policy::ttl(Duration::from_secs(60))
+        .stale_for(Duration::from_secs(9))
+        .negative_ttl(Duration::from_secs(60))
+        .local_ttl(LOCAL);
+    let offset = ClockOffset::between(at(NOW), at(NOW + 7_000_000));
+    for entry in [Entry::encode("acme", &policy).expect("JSON"), Entry::absent(&policy)] {
+        let record = encode_entry(&entry.settle(at(NOW), Duration::MAX), offset);
+        let Decoded::Value(value) = decode(&record) else { unreachable!("{record:?}") };
+        let later = at(NOW + 20_000_000);
+        let read = value.to_entry(offset, later);
+        assert_eq!((read.fresh_until(), read.local_ttl()), (at(NOW + 60_000_000), Some(LOCAL)));
+        let stale_for = read.fresh_until().until(read.servable_until());
+        let near = read.settle_local(later, Duration::MAX);
+        assert_eq!(near.fresh_until(), later + LOCAL);
+        assert_eq!(near.servable_until(), later + LOCAL + stale_for);
+    }
 }
 
 #[test]
@@ -233,7 +278,7 @@ fn what_is_wrong_is_named() {
         }
     };
     assert_eq!(spoilt(4, &[2]), Reason::Version(2));
-    assert_eq!(spoilt(5, &[64]), Reason::HeaderLength(64));
+    assert_eq!(spoilt(5, &[56]), Reason::HeaderLength(56));
     // Compressed and encrypted are for later versions of this code.
     assert_eq!(spoilt(6, &[4]), Reason::Flags(4));
     assert_eq!(spoilt(6, &[8]), Reason::Flags(8));
@@ -244,7 +289,38 @@ fn what_is_wrong_is_named() {
     assert_eq!(spoilt(16, &[0x7F; 8]), Reason::Times);
     assert_eq!(spoilt(24, &[0xFF; 4]), Reason::PayloadLength);
     assert_eq!(spoilt(28, &[0; 4]), Reason::Checksum);
+    assert_eq!(spoilt(32, &[0; 4]), Reason::Checksum);
     assert_eq!(spoilt(HEADER_LEN, b"{"), Reason::Checksum);
+}
+
+/// As the fuzz target has it: a checksum that fits lets through only what would be written so.
+#[test]
+fn what_decodes_has_one_form() {
+    let mut random = fastrand::Rng::with_seed(4);
+    let samples = samples();
+    let mut values = 0;
+    for round in 0..300_000 {
+        let mut bytes = samples[round % samples.len()].1.clone();
+        for _ in 0..random.usize(1..4) {
+            let position = random.usize(..32);
+            let any = random.u8(..);
+            bytes[position] = random.choice([0, 1, 0xFF, any]).expect("one of four");
+        }
+        if random.bool() {
+            bytes[28..32].fill(random.choice([0, 0xFF]).expect("one of two"));
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&bytes[..32]);
+        hasher.update(&bytes[HEADER_LEN..]);
+        bytes[32..36].copy_from_slice(&hasher.finalize().to_be_bytes());
+        if let Decoded::Value(value) = decode(&bytes) {
+            let again = encode(&value);
+            assert_eq!(again[..36], bytes[..36]);
+            assert_eq!(again[HEADER_LEN..], bytes[HEADER_LEN..]);
+            values += 1;
+        }
+    }
+    assert!(values > 10_000, "{values}");
 }
 
 #[test]
@@ -284,7 +360,7 @@ fn an_entry_survives_clocks_that_disagree() {
         let record = encode_entry(&entry, offset);
         let Decoded::Value(value) = decode(&record) else { unreachable!("{record:?}") };
         assert_eq!(value.fresh_until, server + Duration::from_secs(60));
-        let read = value.to_entry(offset);
+        let read = value.to_entry(offset, local);
         assert_eq!(read.bytes(), entry.bytes());
         assert_eq!(read.fresh_until(), entry.fresh_until());
         assert_eq!(read.servable_until(), entry.servable_until());
@@ -297,7 +373,7 @@ fn absent_and_everlasting_entries_survive() {
     let absent = Entry::absent(&policy).settle(at(NOW), Duration::MAX);
     let record = encode_entry(&absent, ClockOffset::between(at(NOW), at(0)));
     let Decoded::Value(value) = decode(&record) else { unreachable!("{record:?}") };
-    assert!(value.to_entry(ClockOffset::default()).is_absent());
+    assert!(value.to_entry(ClockOffset::default(), at(NOW)).is_absent());
     let entry = Entry::encode(&7, &policy).expect("JSON").settle(at(NOW), Duration::MAX);
     let record = encode_entry(&entry, ClockOffset::between(at(0), at(NOW)));
     let Decoded::Value(value) = decode(&record) else { unreachable!("{record:?}") };

@@ -15,7 +15,7 @@ mod wire;
 use wire::{Decoded, HEADER_LEN, Value, decode, encode};
 
 /// Where the header ends that the checksum covers, and the checksum.
-const COVERED: usize = 28;
+const COVERED: usize = 32;
 
 fn check(bytes: &[u8]) {
     match decode(bytes) {

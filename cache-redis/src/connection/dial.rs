@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cache_core::{CacheError, ErrorKind};
 use futures_util::future::select_ok;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError};
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,18 +47,65 @@ impl Dialer {
         credentials: &Credentials,
         db: u32,
     ) -> Result<Opened, CacheError> {
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let mut opened = self
+            .connect(endpoint, Setup { info, config: quiet() })
+            .await?
+            .map_err(|error| classify(&error, &endpoint.to_string()).0)?;
+        login(&mut opened.connection, endpoint, credentials, db).await?;
+        Ok(opened)
+    }
+
+    /// As [`open`](Self::open), for a connection on which the server also speaks unasked (RESP3):
+    /// `pushes` gets what it says, in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) async fn open_for_pushes(
+        &self,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+        pushes: impl AsyncPushSender,
+    ) -> Result<Opened, CacheError> {
+        // HELLO wants the login with it.
+        let mut info = RedisConnectionInfo::default()
+            .set_skip_set_lib_name()
+            .set_protocol(ProtocolVersion::RESP3);
+        if let Some(password) = &credentials.password {
+            info = info.set_password(password.reveal());
+            if let Some(user) = &credentials.user {
+                info = info.set_username(user);
+            }
+        }
+        let setup = Setup { info, config: quiet().set_push_sender(pushes) };
+        let mut opened = self
+            .connect(endpoint, setup)
+            .await?
+            .map_err(|error| greeting_refused(&error, &endpoint.to_string()))?;
+        login(&mut opened.connection, endpoint, &Credentials::default(), 0).await?;
+        Ok(opened)
+    }
+
+    /// The way there, and what redis-rs says first. Its errors are left to the caller, who knows
+    /// whether they may be quoted.
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        setup: Setup,
+    ) -> Result<Result<Opened, RedisError>, CacheError> {
         let progress = Progress::new();
         let refused = |error: io::Error| {
             unavailable(&endpoint.to_string(), &describe(&error)).with_source(error)
         };
-        let (connection, driver) = match (endpoint, &self.tls) {
+        let multiplexed = match (endpoint, &self.tls) {
             (Endpoint::Unix(path), _) => {
                 let stream = UnixStream::connect(path).await.map_err(refused)?;
-                multiplex(Watched::new(stream, progress.clone())).await
+                multiplex(Watched::new(stream, progress.clone()), setup).await
             }
             (Endpoint::Tcp { host, port }, None) => {
                 let stream = self.tcp(host, *port).await.map_err(refused)?;
-                multiplex(Watched::new(stream, progress.clone())).await
+                multiplex(Watched::new(stream, progress.clone()), setup).await
             }
             (Endpoint::Tcp { host, port }, Some(tls)) => {
                 let stream = self.tcp(host, *port).await.map_err(refused)?;
@@ -77,13 +124,10 @@ impl Dialer {
                         .with_retryable(true)
                         .with_source(error)
                 })?;
-                multiplex(stream).await
+                multiplex(stream, setup).await
             }
-        }
-        .map_err(|error| classify(&error, &endpoint.to_string()).0)?;
-        let mut opened = Opened { connection, progress, driver };
-        login(&mut opened.connection, endpoint, credentials, db).await?;
-        Ok(opened)
+        };
+        Ok(multiplexed.map(|(connection, driver)| Opened { connection, progress, driver }))
     }
 
     /// To whichever of the host's addresses answers first.
@@ -108,15 +152,25 @@ impl Dialer {
     }
 }
 
-/// Sets `stream` up for sharing; no login yet, so that replies to it are ours to read.
-async fn multiplex<S>(stream: S) -> Result<(MultiplexedConnection, Task), RedisError>
+/// What redis-rs is to say first, and how it is to treat the connection.
+struct Setup {
+    info: RedisConnectionInfo,
+    config: AsyncConnectionConfig,
+}
+
+/// The budget of a call is kept by its caller, across connections.
+fn quiet() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None)
+}
+
+/// Sets `stream` up for sharing.
+async fn multiplex<S>(
+    stream: S,
+    Setup { info, config }: Setup,
+) -> Result<(MultiplexedConnection, Task), RedisError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-    // The budget of a call is kept by its caller, across connections.
-    let config =
-        AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     let (connection, driver) =
         MultiplexedConnection::new_with_config(&info, stream, config).await?;
     Ok((connection, Task::spawn(driver)))
@@ -179,6 +233,20 @@ async fn login(
         }
         Some(None) => Ok(()),
         None => Err(unavailable(&address, "it does not answer PING")),
+    }
+}
+
+/// A refused `HELLO`: most often the login that goes with it.
+fn greeting_refused(error: &RedisError, address: &str) -> CacheError {
+    match (error.kind(), error.code()) {
+        (redis::ErrorKind::RESP3NotSupported, _) | (_, Some("NOPROTO")) => CacheError::new(
+            ErrorKind::Config,
+            format!("{address}: it does not speak RESP3, which Redis does since version 6"),
+        )
+        .with_retryable(true),
+        (_, Some("NOAUTH")) => unavailable(address, "it asks for a password"),
+        (redis::ErrorKind::Io | redis::ErrorKind::Parse, _) => classify(error, address).0,
+        _ => refused(error, address),
     }
 }
 

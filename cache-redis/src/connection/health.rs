@@ -112,6 +112,13 @@ impl Health {
         }
     }
 
+    /// Ends when it is shut down.
+    pub(crate) async fn until_closed(&self) {
+        let mut states = self.state.subscribe();
+        // The sender lives as long as `self`: there is no other end.
+        let _ = states.wait_for(|state| *state == ConnectionState::Closed).await;
+    }
+
     pub(crate) fn opened(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.enter(ConnectionState::Up);

@@ -75,7 +75,7 @@ pub(crate) async fn beat(
 }
 
 /// What `ROLE` says, if it says anything.
-fn is_primary(reply: &Value) -> Option<bool> {
+pub(super) fn is_primary(reply: &Value) -> Option<bool> {
     let Value::Array(items) = reply else { return None };
     match items.first()? {
         Value::BulkString(role) => Some(role == b"master"),

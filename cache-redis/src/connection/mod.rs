@@ -27,6 +27,7 @@ mod sentinel;
 mod server_clock;
 mod slot;
 mod stream;
+mod subscribe;
 mod supervise;
 mod task;
 mod tls;
@@ -39,6 +40,7 @@ use cache_core::{CacheError, ErrorKind, Timestamp};
 use redis::{Cmd, FromRedisValue, Pipeline, ServerErrorKind, Value};
 use tokio::runtime;
 
+pub(crate) use self::backoff::Backoff;
 use self::call::Request;
 pub use self::call::{Call, Lane, Retry};
 use self::dial::Dialer;
@@ -50,7 +52,9 @@ pub use self::primaries::Primary;
 pub use self::script::Script;
 use self::server_clock::ServerClock;
 pub use self::slot::slot;
+pub(crate) use self::subscribe::Feed;
 use self::supervise::Shared;
+pub(crate) use self::task::Task;
 use crate::config::{RedisConfig, Topology};
 use crate::error::{unavailable, unexpected};
 
@@ -276,6 +280,16 @@ impl Connections {
     #[must_use]
     pub fn is_cluster(&self) -> bool {
         self.0.shared.cluster.is_some()
+    }
+
+    /// Whether both are the same connections, and not only to the same server.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Where subscriptions come from; outlives no task of these connections' by itself.
+    pub(crate) fn feed(&self) -> Feed {
+        Feed::new(Arc::clone(&self.0.shared))
     }
 
     pub(crate) fn address(&self) -> &str {

@@ -1,4 +1,5 @@
--- abandon: gives the lease on KEYS[1] back. ARGV: lease id (8 bytes). 1: done. 0: not there.
+-- abandon: gives the lease on KEYS[1] back. ARGV: lease id (8 bytes); channel and
+-- message for whoever waits, or neither. 1: done. 0: not there.
 local head, _, failure = read_header()
 if failure then return failure end
 local kind = kind_of(head)
@@ -8,6 +9,7 @@ if kind == 'vacant' then
   redis.call('UNLINK', key)
 else
   -- No key can expire while a script runs, so this never makes one anew.
-  redis.call('SETRANGE', key, 32, string.rep('\000', 24))
+  redis.call('SETRANGE', key, REGION, NO_LEASE)
 end
+tell(head, ARGV[2], ARGV[3])
 return 1

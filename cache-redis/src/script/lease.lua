@@ -1,18 +1,19 @@
 -- lease: asks for the right to fill KEYS[1].
 -- ARGV: lease id (8 bytes), how long (microseconds), what for ('load', 'refresh' or 'repair'), and
--- for 'repair' the first bytes, up to 32, of what the caller found and could not use.
+-- for 'repair' the first bytes, up to 36, of what the caller found and could not use; 'waits' if
+-- the caller wants to be told when another's lease is over.
 -- {1}: granted. {0, microseconds}: held by another. {2, value}: there is one that need not be
 -- loaded. {2, value, milliseconds left or -1}: likewise, and it may be foreign JSON.
-local id, purpose, seen = ARGV[1], ARGV[3], ARGV[4]
+local id, purpose, seen, waits = ARGV[1], ARGV[3], ARGV[4], ARGV[5] == 'waits'
 local ttl = math.min(math.max(tonumber(ARGV[2]), 0), MAX_LEASE)
 local head, wrong_type, failure = read_header()
 if failure then return failure end
 local now = server_now()
-local region = '\001' .. string.rep('\000', 7) .. id .. struct.pack('>I8', now + ttl)
+local region = '\001' .. string.rep('\000', 11) .. id .. struct.pack('>I8', now + ttl)
 
 local function lease_alone()
   -- The constant is the checksum of these bytes.
-  local record = MAGIC .. '\001\056\002\000' .. string.rep('\000', 20) .. '\009\247\167\084' .. region
+  local record = MAGIC .. '\001\064\002\000' .. string.rep('\000', 24) .. '\025\129\067\178' .. region
   -- Redis counts in milliseconds and may begin one early: rounded up and one more, so that the key
   -- outlives the lease and not by much.
   redis.call('SET', key, record, 'PX', string.format('%.0f', math.ceil(ttl / 1000) + 1))
@@ -27,12 +28,18 @@ end
 local kind = kind_of(head)
 if kind == 'value' or kind == 'vacant' then
   local left = lease_left(head, now)
-  if left then return {0, left} end
+  if left then
+    if waits and not is_awaited(head) then
+      -- A server that takes no writes just now has still an answer.
+      redis.pcall('SETRANGE', key, REGION, string.char(string.byte(head, 37) + 2))
+    end
+    return {0, left}
+  end
 end
 if kind == 'none' or kind == 'vacant' or kind == 'garbage' then return lease_alone() end
--- Only what the caller has seen: it may have been repaired meanwhile. The first 32 bytes hold the
+-- Only what the caller has seen: it may have been repaired meanwhile. The first 36 bytes hold the
 -- checksum and no lease.
-if purpose == 'repair' and string.sub(head, 1, 32) == seen then
+if purpose == 'repair' and string.sub(head, 1, REGION) == seen then
   return lease_alone()
 end
 if kind == 'foreign' then
@@ -42,5 +49,5 @@ if now >= u64(head, 17) then return lease_alone() end
 if now < u64(head, 9) and purpose ~= 'refresh' then
   return {2, redis.call('GET', key)}
 end
-redis.call('SETRANGE', key, 32, region)
+redis.call('SETRANGE', key, REGION, region)
 return {1}

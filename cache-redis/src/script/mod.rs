@@ -29,7 +29,7 @@ static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(source!("fill.lua")
 static ABANDON: LazyLock<Script> = LazyLock::new(|| Script::new(source!("abandon.lua")));
 
 /// How much of what was found [`Purpose::Repair`] shows, in bytes at most.
-const SEEN_LEN: usize = 32;
+const SEEN_LEN: usize = 36;
 
 struct Script {
     source: &'static str,
@@ -54,16 +54,24 @@ pub(crate) enum Purpose<'a> {
     Repair(&'a [u8]),
 }
 
+/// What is said to those who wait for a lease to be over, if there are any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notice<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) message: &'a str,
+}
+
 /// One call of a script, on one key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call<'a> {
-    /// Asks for the right to fill; answers a [`LeaseReply`]. `ttl` counts up to a day.
-    Lease { key: &'a str, id: u64, ttl: Duration, purpose: Purpose<'a> },
+    /// Asks for the right to fill; answers a [`LeaseReply`]. `ttl` counts up to a day. `waits`: to
+    /// be told when another's lease is over.
+    Lease { key: &'a str, id: u64, ttl: Duration, purpose: Purpose<'a>, waits: bool },
     /// Stores a record under a lease; answers whether it was good still. The record's own
     /// servable-until sets the key's life; one that is over leaves no key.
-    Fill { key: &'a str, id: u64, record: &'a [u8] },
+    Fill { key: &'a str, id: u64, record: &'a [u8], notice: Option<Notice<'a>> },
     /// Gives a lease back; answers whether it was there still.
-    Abandon { key: &'a str, id: u64 },
+    Abandon { key: &'a str, id: u64, notice: Option<Notice<'a>> },
 }
 
 impl Call<'_> {
@@ -92,25 +100,35 @@ impl Call<'_> {
     fn args(&self, mut cmd: Cmd) -> Cmd {
         cmd.arg(1);
         match *self {
-            Self::Lease { key, id, ttl, purpose } => {
+            Self::Lease { key, id, ttl, purpose, waits } => {
                 let micros = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
                 cmd.arg(key).arg(&id.to_be_bytes()).arg(micros);
-                match purpose {
-                    Purpose::Load => cmd.arg("load"),
-                    Purpose::Refresh => cmd.arg("refresh"),
-                    Purpose::Repair(found) => {
-                        cmd.arg("repair").arg(&found[..found.len().min(SEEN_LEN)])
-                    }
+                let (word, seen) = match purpose {
+                    Purpose::Load => ("load", &[][..]),
+                    Purpose::Refresh => ("refresh", &[][..]),
+                    Purpose::Repair(found) => ("repair", &found[..found.len().min(SEEN_LEN)]),
                 };
+                cmd.arg(word).arg(seen);
+                if waits {
+                    cmd.arg("waits");
+                }
             }
-            Self::Fill { key, id, record } => {
+            Self::Fill { key, id, record, notice } => {
                 cmd.arg(key).arg(&id.to_be_bytes()).arg(record);
+                tell(&mut cmd, notice);
             }
-            Self::Abandon { key, id } => {
+            Self::Abandon { key, id, notice } => {
                 cmd.arg(key).arg(&id.to_be_bytes());
+                tell(&mut cmd, notice);
             }
         }
         cmd
+    }
+}
+
+fn tell(cmd: &mut Cmd, notice: Option<Notice<'_>>) {
+    if let Some(Notice { channel, message }) = notice {
+        cmd.arg(channel).arg(message);
     }
 }
 

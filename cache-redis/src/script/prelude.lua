@@ -1,7 +1,10 @@
 -- What the three scripts share. FORMAT.md says what the bytes mean. Offsets count from 1 here.
 -- Only the header is read and only its lease region written; the payload stays where it is.
 local key = KEYS[1]
-local HEADER = 56
+local HEADER = 64
+-- Where the lease region begins, as SETRANGE counts, and what it holds when there is no lease.
+local REGION = 36
+local NO_LEASE = string.rep('\000', 28)
 local MAGIC = '\137RC\026'
 local NEVER = string.rep('\255', 8)
 local TIME_END = 9007199254740992
@@ -44,17 +47,27 @@ local function kind_of(head)
 end
 
 local function is_marked(head)
-  return string.byte(head, 33) % 2 == 1
+  return string.byte(head, 37) % 2 == 1
+end
+
+-- Whether somebody has asked for the lease meanwhile, to be told when it is over.
+local function is_awaited(head)
+  return math.floor(string.byte(head, 37) / 2) % 2 == 1
+end
+
+-- Tells them. Who may not publish fills all the same: they look again by themselves.
+local function tell(head, channel, message)
+  if channel and is_awaited(head) then redis.pcall('PUBLISH', channel, message) end
 end
 
 local function lease_id(head)
-  return string.sub(head, 41, 48)
+  return string.sub(head, 49, 56)
 end
 
 -- How long the lease still runs, in microseconds: more than 0 or nil.
 local function lease_left(head, now)
   if not is_marked(head) then return nil end
-  local left = u64(head, 49) - now
+  local left = u64(head, 57) - now
   return left > 0 and left <= MAX_LEASE and left or nil
 end
 

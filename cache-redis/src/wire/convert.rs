@@ -67,15 +67,20 @@ pub(crate) fn encode_entry(entry: &Entry, offset: ClockOffset) -> Vec<u8> {
         payload: entry.bytes(),
         fresh_until: offset.to_server(entry.fresh_until()),
         servable_until: offset.to_server(entry.servable_until()),
+        local_ttl: entry.local_ttl(),
         lease: None,
     })
 }
 
 impl Value<'_> {
-    /// The entry it holds, by the local clock.
-    pub(crate) fn to_entry(self, offset: ClockOffset) -> Entry {
+    /// The entry it holds, by the local clock. How long the process may hold it counts from `now`.
+    pub(crate) fn to_entry(self, offset: ClockOffset, now: Timestamp) -> Entry {
         let fresh_until = offset.to_local(self.fresh_until);
-        Entry::restore(self.payload, fresh_until, offset.to_local(self.servable_until))
+        let entry = Entry::restore(self.payload, fresh_until, offset.to_local(self.servable_until));
+        match self.local_ttl {
+            Some(ttl) => entry.with_local_ttl(now, ttl),
+            None => entry,
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Bytes, whatever they are, to values.
 
+use std::time::Duration;
+
 use cache_core::Timestamp;
 use serde::de::IgnoredAny;
 
 use super::{
-    Decoded, HEADER_LEN, LeaseMark, MAGIC, NEVER, Reason, TIME_END, VERSION, Value, at, checksum,
-    flag, mark,
+    Decoded, HEADER_LEN, LeaseMark, MAGIC, NEVER, NO_BOUND, Reason, TIME_END, VERSION, Value, at,
+    checksum, flag, mark,
 };
 
 /// What the bytes under a key are.
@@ -63,7 +65,8 @@ fn version_1(bytes: &[u8]) -> Result<Decoded<'_>, Reason> {
         return Ok(Decoded::LeaseOnly(lease));
     }
     let payload = (flags != flag::ABSENT).then_some(payload);
-    Ok(Decoded::Value(Value { payload, fresh_until, servable_until, lease }))
+    let local_ttl = local_ttl(u32_at::<{ at::LOCAL_TTL }>(header))?;
+    Ok(Decoded::Value(Value { payload, fresh_until, servable_until, local_ttl, lease }))
 }
 
 /// The lease region is taken as it is: it is not covered by the checksum, and whatever it holds
@@ -81,6 +84,14 @@ fn time(micros: u64) -> Result<Timestamp, Reason> {
         NEVER => Ok(Timestamp::MAX),
         0..TIME_END => Ok(Timestamp::from_micros(micros)),
         TIME_END.. => Err(Reason::Times),
+    }
+}
+
+fn local_ttl(millis: u32) -> Result<Option<Duration>, Reason> {
+    match millis {
+        0 => Err(Reason::LocalTtl),
+        NO_BOUND => Ok(None),
+        millis => Ok(Some(Duration::from_millis(millis.into()))),
     }
 }
 

@@ -9,6 +9,8 @@
 //! 3. The lease region is the only part that is written in place, and no content of it makes a
 //!    value unreadable or another one.
 
+use std::time::Duration;
+
 use cache_core::Timestamp;
 
 mod convert;
@@ -23,7 +25,7 @@ pub(crate) use encode::encode;
 pub(crate) use encode::encode_lease_only;
 
 /// The length of a version 1 header: the payload begins here.
-pub(crate) const HEADER_LEN: usize = 56;
+pub(crate) const HEADER_LEN: usize = 64;
 /// How a record begins. The first byte is no UTF-8, the last a control character: neither may stand
 /// anywhere in JSON, so a record with one byte of its magic spoilt is not taken for JSON either.
 pub(crate) const MAGIC: [u8; 4] = [0x89, b'R', b'C', 0x1A];
@@ -33,6 +35,8 @@ pub(crate) const VERSION: u8 = 1;
 const NEVER: u64 = u64::MAX;
 /// Finite times lie below this, so that Lua's numbers (doubles) hold them exactly: the year 2255.
 const TIME_END: u64 = 1 << 53;
+/// No bound on how long a process may hold the value.
+const NO_BOUND: u32 = u32::MAX;
 
 /// Where each field begins. All numbers are big-endian.
 mod at {
@@ -43,10 +47,11 @@ mod at {
     pub(super) const FRESH_UNTIL: usize = 8;
     pub(super) const SERVABLE_UNTIL: usize = 16;
     pub(super) const PAYLOAD_LEN: usize = 24;
-    pub(super) const CHECKSUM: usize = 28;
-    pub(super) const MARKS: usize = 32;
-    pub(super) const LEASE_ID: usize = 40;
-    pub(super) const LEASE_DEADLINE: usize = 48;
+    pub(super) const LOCAL_TTL: usize = 28;
+    pub(super) const CHECKSUM: usize = 32;
+    pub(super) const MARKS: usize = 36;
+    pub(super) const LEASE_ID: usize = 48;
+    pub(super) const LEASE_DEADLINE: usize = 56;
 }
 
 /// Bits of the flags byte. One that is not here makes a record unknown.
@@ -72,6 +77,8 @@ pub(crate) struct Value<'a> {
     pub(crate) fresh_until: Timestamp,
     /// When it may no longer be served even stale. Never before `fresh_until`.
     pub(crate) servable_until: Timestamp,
+    /// How long a process may hold it in memory, in whole milliseconds; `None`: no bound.
+    pub(crate) local_ttl: Option<Duration>,
     /// The lease on it, run out or not.
     pub(crate) lease: Option<LeaseMark>,
 }
@@ -119,6 +126,8 @@ pub(crate) enum Reason {
     PayloadLength,
     /// A time out of range, or freshness that ends after servability.
     Times,
+    /// A local TTL of nothing, which nobody writes.
+    LocalTtl,
     /// The checksum does not fit the bytes.
     Checksum,
 }

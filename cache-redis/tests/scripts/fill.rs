@@ -27,7 +27,13 @@ fn a_record_for_ever_is_filled_without_ttl() {
     let mut r = redis();
     assert_eq!(r.lease(ONE, LONG), LeaseReply::Granted);
     let ever = Timestamp::MAX;
-    let value = Value { payload: None, fresh_until: ever, servable_until: ever, lease: None };
+    let value = Value {
+        payload: None,
+        fresh_until: ever,
+        servable_until: ever,
+        local_ttl: None,
+        lease: None,
+    };
     assert!(r.fill(ONE, &encode(&value)));
     assert_eq!(r.pttl(), -1);
 }
@@ -141,7 +147,7 @@ fn no_room_is_an_error_and_what_is_there_stays() {
     assert_eq!(r.lease(ONE, LONG), LeaseReply::Granted);
     r.typed::<()>("CONFIG SET maxmemory 1");
     let newer = r.record(60_000, 60_000);
-    let fill = Call::Fill { key: KEY, id: ONE, record: &newer };
+    let fill = Call::Fill { key: KEY, id: ONE, record: &newer, notice: None };
     let error = fill.by_source().query::<bool>(&mut r.connection).expect_err("OOM");
     assert!(error.to_string().contains("OOM"), "{error}");
     r.assert_holds(&record);

@@ -51,15 +51,15 @@ impl Fixture {
     }
 
     pub(crate) fn lease_for(&mut self, id: u64, ttl: Duration, purpose: Purpose<'_>) -> LeaseReply {
-        self.call(Call::Lease { key: KEY, id, ttl, purpose })
+        self.call(Call::Lease { key: KEY, id, ttl, purpose, waits: false })
     }
 
     pub(crate) fn fill(&mut self, id: u64, record: &[u8]) -> bool {
-        self.call(Call::Fill { key: KEY, id, record })
+        self.call(Call::Fill { key: KEY, id, record, notice: None })
     }
 
     pub(crate) fn abandon(&mut self, id: u64) -> bool {
-        self.call(Call::Abandon { key: KEY, id })
+        self.call(Call::Abandon { key: KEY, id, notice: None })
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
@@ -94,7 +94,13 @@ impl Fixture {
         let now = self.now().as_micros();
         let at = |millis: i64| Timestamp::from_micros(now.saturating_add_signed(millis * 1_000));
         let (fresh_until, servable_until) = (at(fresh), at(servable));
-        encode(&Value { payload: Some(b"{\"v\":1}"), fresh_until, servable_until, lease: None })
+        encode(&Value {
+            payload: Some(b"{\"v\":1}"),
+            fresh_until,
+            servable_until,
+            local_ttl: None,
+            lease: None,
+        })
     }
 
     /// The lease that is on the key.
@@ -114,7 +120,7 @@ impl Fixture {
             unreachable!("{bytes:?}");
         };
         assert_eq!(Value { lease: None, ..is }, Value { lease: None, ..was });
-        assert_eq!(bytes[..32], record[..32]);
+        assert_eq!(bytes[..36], record[..36]);
         assert_eq!(bytes[HEADER_LEN..], record[HEADER_LEN..]);
     }
 }

@@ -115,8 +115,13 @@ fn a_stale_value_is_marked_in_place_and_keeps_its_ttl() {
 fn an_absent_value_is_a_value() {
     let mut r = redis();
     let fresh_until = r.now() + LONG;
-    let absent =
-        encode(&Value { payload: None, fresh_until, servable_until: fresh_until, lease: None });
+    let absent = encode(&Value {
+        payload: None,
+        fresh_until,
+        servable_until: fresh_until,
+        local_ttl: None,
+        lease: None,
+    });
     r.set(&absent);
     let present = LeaseReply::Present { bytes: absent.clone(), ttl: None };
     assert_eq!(r.lease(ONE, LONG), present);
@@ -132,6 +137,7 @@ fn a_value_for_ever_is_fresh() {
         payload: Some(b"1"),
         fresh_until: ever,
         servable_until: ever,
+        local_ttl: None,
         lease: None,
     });
     r.set(&record);
@@ -141,7 +147,7 @@ fn a_value_for_ever_is_fresh() {
 #[test]
 fn a_script_that_is_not_loaded_says_so_and_does_nothing() {
     let mut r = redis();
-    let call = Call::Lease { key: KEY, id: ONE, ttl: LONG, purpose: Purpose::Load };
+    let call = Call::Lease { key: KEY, id: ONE, ttl: LONG, purpose: Purpose::Load, waits: false };
     let refused = call.by_hash().query::<LeaseReply>(&mut r.connection).expect_err("NOSCRIPT");
     assert_eq!(refused.kind(), ErrorKind::Server(ServerErrorKind::NoScript));
     assert!(!r.exists());
@@ -150,7 +156,7 @@ fn a_script_that_is_not_loaded_says_so_and_does_nothing() {
     let by_hash = call.by_hash().query::<LeaseReply>(&mut r.connection).expect("known by now");
     assert_eq!(by_hash, LeaseReply::Granted);
     r.typed::<()>("SCRIPT FLUSH");
-    let call = Call::Abandon { key: KEY, id: ONE };
+    let call = Call::Abandon { key: KEY, id: ONE, notice: None };
     call.by_hash().query::<bool>(&mut r.connection).expect_err("NOSCRIPT");
     assert!(r.call::<bool>(call));
 }
@@ -161,7 +167,13 @@ fn only_the_header_goes_through_the_script() {
     let payload = vec![b' '; 8 << 20];
     let now = r.now();
     let (fresh_until, servable_until) = (now, now + LONG);
-    let stale = Value { payload: Some(&payload), fresh_until, servable_until, lease: None };
+    let stale = Value {
+        payload: Some(&payload),
+        fresh_until,
+        servable_until,
+        local_ttl: None,
+        lease: None,
+    };
     r.set(&encode(&stale));
     r.typed::<()>("CONFIG RESETSTAT");
     assert_eq!(r.lease(ONE, LONG), LeaseReply::Granted);

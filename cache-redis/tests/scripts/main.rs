@@ -16,3 +16,4 @@ mod fill;
 mod fixture;
 mod lease;
 mod repair;
+mod wake;

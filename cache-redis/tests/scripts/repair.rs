@@ -48,7 +48,7 @@ fn garbage_makes_room_for_the_lease() {
         bytes
     };
     let mut all = vec![b"hello".to_vec(), b"\x89RC".to_vec(), vec![0; 100], Vec::new()];
-    all.extend([spoilt(4, 2), spoilt(5, 64), spoilt(6, 4), spoilt(6, 1), spoilt(7, 1)]);
+    all.extend([spoilt(4, 2), spoilt(5, 56), spoilt(6, 4), spoilt(6, 1), spoilt(7, 1)]);
     // Fresh for longer than servable, a time out of range, a length that is not the payload's.
     all.extend([spoilt(10, 0xF0), spoilt(16, 0x7F), spoilt(24, 0xFF), spoilt(27, 0)]);
     all.extend([good[..HEADER_LEN - 1].to_vec(), good[..HEADER_LEN].to_vec()]);

@@ -8,36 +8,36 @@
 //! 3. Nothing outside `<namespace>:` is read, written or removed.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    CacheError, CacheStats, CacheStore, Clock, Entry, ErrorKind, Lease, LeaseOutcome, Selector,
-    Timestamp, check_key,
+    CacheError, CacheStats, CacheStore, Clock, Entry, ErrorKind, InvalidationBus, Lease,
+    LeaseOutcome, Selector, Timestamp, check_key,
 };
 use futures_util::future::try_join_all;
 use redis::{Cmd, Pipeline, Value};
 
+use crate::bus::RedisBus;
 use crate::config::RedisConfig;
 use crate::connection::{Call, Connections, Lane, Retry};
-use crate::giving_back::GivingBack;
+use crate::giving_back::{GivingBack, Tell};
 use crate::key::{Keyspace, chunks};
-use crate::script::{self, LeaseReply, Purpose};
+use crate::script::{self, Purpose};
 use crate::wire::{ClockOffset, Decoded, Expiry, decode, encode_entry, foreign_entry};
+
+mod leasing;
+mod removal;
+mod telling;
 
 /// Keys in one command.
 const CHUNK: usize = 512;
-/// Keys that one step of a SCAN looks at.
-const SCAN_COUNT: usize = 1_000;
 /// Values above this go through the connection for large ones.
 const BULK_BYTES: usize = 64 * 1024;
-/// How soon to look again while another node holds the lease.
-const RETRY_AFTER: Duration = Duration::from_millis(25);
 
 const READ: Call = Call::new(Lane::Small).retry(Retry::Once);
-const SCRIPT: Call = Call::new(Lane::Small);
-const SCAN: Call = Call::new(Lane::Scan).retry(Retry::Once);
 
 /// Entries in Redis: a far tier for other stores, or the store of a
 /// [`RedisCacheService`](crate::RedisCacheService).
@@ -50,6 +50,7 @@ pub struct RedisStore {
     /// How often a key held what is no value of ours.
     unreadable: AtomicU64,
     giving_back: GivingBack,
+    tell: Option<Arc<Tell>>,
 }
 
 impl RedisStore {
@@ -65,8 +66,21 @@ impl RedisStore {
             default_ttl,
             max_value_bytes,
             unreadable: AtomicU64::new(0),
+            tell: None,
             connections,
         }
+    }
+
+    /// Wakes those who wait for a lease: when this store fills or gives back a key that others asked
+    /// for meanwhile, they hear [`BusEvent::Filled`](cache_core::BusEvent::Filled) over `bus`, in
+    /// the same round trip. When this store finds a key held, it leaves word that it waits. The bus
+    /// has to be of the same server and namespace; it is not kept alive.
+    #[must_use]
+    pub fn with_bus(mut self, bus: &RedisBus) -> Self {
+        let tell = Arc::new(Tell { voice: bus.voice(), keys: self.keys.clone() });
+        self.giving_back.set_tell(Arc::clone(&tell));
+        self.tell = Some(tell);
+        self
     }
 
     /// The connections, for their counters and to shut them down.
@@ -99,7 +113,7 @@ impl RedisStore {
             refused => return self.connections.convert::<Vec<u8>>(refused).map(|_| Read::Nothing),
         };
         Ok(match decode(&bytes) {
-            Decoded::Value(value) => Read::Entry(value.to_entry(self.offset())),
+            Decoded::Value(value) => Read::Entry(value.to_entry(self.offset(), self.clock.now())),
             Decoded::LeaseOnly(_) => Read::Nothing,
             Decoded::Foreign(_) => Read::Foreign(bytes),
             Decoded::Unknown(reason) => {
@@ -161,100 +175,14 @@ impl RedisStore {
         (cmd, bytes)
     }
 
-    async fn unlink(&self, keys: &[String]) -> Result<(), CacheError> {
-        let unlink = |chunk: Vec<usize>| {
-            let mut cmd = redis::cmd("UNLINK");
-            for at in chunk {
-                cmd.arg(&keys[at]);
-            }
-            async move { self.connections.query::<u64>(READ, &cmd).await }
-        };
-        let chunks = chunks(keys, CHUNK, self.connections.is_cluster());
-        try_join_all(chunks.into_iter().map(unlink)).await.map(drop)
-    }
-
-    /// Removes by SCAN and UNLINK, page by page, on every primary.
-    async fn unlink_matching(&self, pattern: &str) -> Result<(), CacheError> {
-        let sweep = |primary: crate::connection::Primary| async move {
-            let mut cursor = 0_u64;
-            loop {
-                let mut scan = redis::cmd("SCAN");
-                scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
-                let (next, page) = primary.query::<(u64, Vec<Vec<u8>>)>(SCAN, &scan).await?;
-                // In a cluster the keys of a command must share a slot: one key each, all at once.
-                let size = if self.connections.is_cluster() { 1 } else { page.len().max(1) };
-                let unlink = |keys: &[Vec<u8>]| {
-                    let mut cmd = redis::cmd("UNLINK");
-                    for key in keys {
-                        cmd.arg(key);
-                    }
-                    let primary = &primary;
-                    async move { primary.query::<u64>(SCAN, &cmd).await }
-                };
-                try_join_all(page.chunks(size).map(unlink)).await?;
-                if next == 0 {
-                    return Ok::<_, CacheError>(());
-                }
-                cursor = next;
-            }
-        };
-        let primaries = self.connections.primaries().await?;
-        try_join_all(primaries.into_iter().map(sweep)).await.map(drop)
-    }
-
-    async fn ask(
-        &self,
-        key: &str,
-        ttl: Duration,
-        purpose: Purpose<'_>,
-    ) -> Result<Asked, CacheError> {
-        let id = fastrand::u64(..);
-        let call = script::Call::Lease { key, id, ttl, purpose };
-        // Rule 2: dropped or failed on the way, the lease is given back.
-        let unsettled = self.giving_back.unless_settled(key, id);
-        let reply = self.connections.evaluate(SCRIPT, &call.by_hash(), || call.by_source()).await;
-        let reply: LeaseReply = self.connections.convert(reply?)?;
-        unsettled.settled();
-        Ok(Asked { id, reply })
-    }
-
-    async fn take_lease(
-        &self,
-        key: &str,
-        ttl: Duration,
-        purpose: Purpose<'_>,
-    ) -> Result<LeaseOutcome, CacheError> {
+    /// The command that stores `entry`, and how to send it.
+    fn put(&self, key: &str, entry: Entry) -> Result<(Cmd, Call), CacheError> {
         check_key(key)?;
-        let (name, now) = (self.keys.key(key), self.clock.now());
-        let mut asked = self.ask(&name, ttl, purpose).await?;
-        if let LeaseReply::Present { bytes, ttl: key_ttl } = &asked.reply {
-            match decode(bytes) {
-                Decoded::Value(value) => {
-                    return Ok(LeaseOutcome::Fresh(value.to_entry(self.offset())));
-                }
-                Decoded::Foreign(json) => {
-                    return Ok(LeaseOutcome::Fresh(foreign_entry(json, *key_ttl, now)));
-                }
-                // Garbage makes room for the lease, if it stands there still.
-                Decoded::LeaseOnly(_) | Decoded::Unknown(_) => {
-                    self.unreadable.fetch_add(1, Ordering::Relaxed);
-                    let found = bytes.clone();
-                    asked = self.ask(&name, ttl, Purpose::Repair(&found)).await?;
-                }
-            }
-        }
-        Ok(match asked.reply {
-            LeaseReply::Granted => LeaseOutcome::Granted(Lease::new(key, asked.id, now + ttl)),
-            LeaseReply::Held(left) => LeaseOutcome::Held { retry_after: left.min(RETRY_AFTER) },
-            // It has changed again in between.
-            LeaseReply::Present { .. } => LeaseOutcome::Held { retry_after: Duration::ZERO },
-        })
+        let entry = self.settle(key, entry)?;
+        let (cmd, bytes) = self.write(&self.keys.key(key), &entry);
+        let lane = if bytes > BULK_BYTES { Lane::Bulk } else { Lane::Small };
+        Ok((cmd, Call::new(lane).retry(Retry::Once)))
     }
-}
-
-struct Asked {
-    id: u64,
-    reply: LeaseReply,
 }
 
 /// An entry that was servable at no time: where it is to be filled in, the key is removed.
@@ -310,11 +238,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
-        check_key(key)?;
-        let entry = self.settle(key, entry)?;
-        let (cmd, bytes) = self.write(&self.keys.key(key), &entry);
-        let lane = if bytes > BULK_BYTES { Lane::Bulk } else { Lane::Small };
-        let call = Call::new(lane).retry(Retry::Once);
+        let (cmd, call) = self.put(key, entry)?;
         self.connections.query::<Value>(call, &cmd).await.map(drop)
     }
 
@@ -343,21 +267,31 @@ impl CacheStore for RedisStore {
     }
 
     async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
-        match what {
-            Selector::Keys(keys) => {
-                keys.iter().try_for_each(|key| check_key(key))?;
-                let keys: Vec<_> = keys.iter().map(|key| self.keys.key(key)).collect();
-                self.unlink(&keys).await?;
-            }
-            Selector::Prefix(prefix) => self.unlink_matching(&self.keys.pattern(prefix)).await?,
-            Selector::All => self.unlink_matching(&self.keys.pattern("")).await?,
-            other => {
-                let message = format!("the Redis store cannot remove by {other:?}");
-                return Err(CacheError::new(ErrorKind::Config, message));
-            }
+        self.take_away(what).await
+    }
+
+    async fn remove_and_tell(
+        &self,
+        what: &Selector,
+        bus: &dyn InvalidationBus,
+    ) -> Result<Option<u64>, CacheError> {
+        match self.own(bus) {
+            Some(bus) => self.take_away_and_tell(what, bus).await,
+            None => self.tell_after(self.take_away(what), what, bus).await,
         }
-        // Redis counts leases on absent keys too, so how many entries there were is not known.
-        Ok(None)
+    }
+
+    async fn store_and_tell(
+        &self,
+        key: &str,
+        entry: Entry,
+        bus: &dyn InvalidationBus,
+    ) -> Result<(), CacheError> {
+        let what = Selector::key(key);
+        match self.own(bus) {
+            Some(bus) => self.put_and_tell(key, entry, &what, bus).await,
+            None => self.tell_after(self.store(key, entry), &what, bus).await,
+        }
     }
 
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
@@ -378,7 +312,9 @@ impl CacheStore for RedisStore {
             _ => encode_entry(&entry, self.offset()),
         };
         let lane = if record.len() > BULK_BYTES { Lane::Bulk } else { Lane::Small };
-        let call = script::Call::Fill { key: &key, id: lease.id(), record: &record };
+        let message = self.message(&key);
+        let notice = self.notice(message.as_deref());
+        let call = script::Call::Fill { key: &key, id: lease.id(), record: &record, notice };
         let reply =
             self.connections.evaluate(Call::new(lane), &call.by_hash(), || call.by_source()).await;
         let filled = self.connections.convert::<u8>(reply?)? == 1;
@@ -388,7 +324,9 @@ impl CacheStore for RedisStore {
 
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         let key = self.keys.key(lease.key());
-        let call = script::Call::Abandon { key: &key, id: lease.id() };
+        let message = self.message(&key);
+        let notice = self.notice(message.as_deref());
+        let call = script::Call::Abandon { key: &key, id: lease.id(), notice };
         // Repeating it is harmless.
         self.connections.evaluate(READ, &call.by_hash(), || call.by_source()).await.map(drop)
     }

@@ -1,0 +1,310 @@
+//! What nodes say to each other. `FORMAT.md` is the specification.
+//!
+//! Rules:
+//!
+//! 1. Any bytes are read without a panic. What is not understood is no event and is counted.
+//! 2. No message is longer than [`MAX_BYTES`]: what needs more goes in several.
+
+use std::fmt;
+use std::ops::Range;
+
+use cache_core::{BusEvent, MAX_KEY_BYTES, Selector};
+use serde::{Deserialize, Serialize};
+
+/// The longest message that is sent, and the longest that is read.
+pub(crate) const MAX_BYTES: usize = 1 << 20;
+/// What a message holds besides its keys: less than this.
+const FRAME_BYTES: usize = 96;
+const VERSION: u64 = 1;
+
+/// Who sends. Drawn at random by each bus, so that it knows its own messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sender(u64);
+
+impl Sender {
+    pub(crate) fn random() -> Self {
+        Self(fastrand::u64(..))
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[derive(Serialize)]
+struct Outgoing<'a> {
+    v: u64,
+    from: String,
+    #[serde(flatten)]
+    what: What<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum What<'a> {
+    Removed(Removed<'a>),
+    Filled(&'a [String]),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Removed<'a> {
+    Keys(&'a [String]),
+    Prefix(&'a str),
+    All,
+}
+
+/// The messages that tell of a removal, in order; none if it selects nothing. `None`: this version
+/// has no words for it.
+pub(crate) fn removed(from: Sender, what: &Selector) -> Option<Vec<String>> {
+    let message = |removed| encode(from, What::Removed(removed));
+    Some(match what {
+        Selector::Keys(keys) => portions(keys)
+            .into_iter()
+            .map(|portion| message(Removed::Keys(&keys[portion])))
+            .collect(),
+        // No key is that long.
+        Selector::Prefix(prefix) if prefix.len() > MAX_KEY_BYTES => Vec::new(),
+        Selector::Prefix(prefix) => vec![message(Removed::Prefix(prefix))],
+        Selector::All => vec![message(Removed::All)],
+        _ => return None,
+    })
+}
+
+/// The message that one key was filled, or its load given up.
+pub(crate) fn filled(from: Sender, key: &str) -> String {
+    encode(from, What::Filled(&[key.to_owned()]))
+}
+
+fn encode(from: Sender, what: What<'_>) -> String {
+    let message = Outgoing { v: VERSION, from: from.to_string(), what };
+    // Strings and a number: there is nothing that does not encode.
+    serde_json::to_string(&message).unwrap_or_default()
+}
+
+/// Runs of keys that fit a message each.
+fn portions(keys: &[String]) -> Vec<Range<usize>> {
+    let mut portions = Vec::new();
+    let (mut start, mut bytes) = (0, FRAME_BYTES);
+    for (position, key) in keys.iter().enumerate() {
+        let more = encoded_len(key);
+        if bytes + more > MAX_BYTES && position > start {
+            portions.push(start..position);
+            (start, bytes) = (position, FRAME_BYTES);
+        }
+        bytes += more;
+    }
+    if start < keys.len() {
+        portions.push(start..keys.len());
+    }
+    portions
+}
+
+/// How long a key is in JSON, with its quotes and a comma.
+fn encoded_len(key: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    key.bytes().map(escaped).sum::<usize>() + 3
+}
+
+/// A message as it was understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// What it says.
+    Event(BusEvent),
+    /// One's own.
+    Own,
+    /// Nothing that this version understands, and why.
+    Unreadable(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u64,
+}
+
+#[derive(Deserialize)]
+struct Incoming {
+    from: Option<String>,
+    removed: Option<Selected>,
+    filled: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Selected {
+    Keys(Vec<String>),
+    Prefix(String),
+    All,
+}
+
+/// What `bytes` say to the bus of `own`.
+pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
+    if bytes.len() > MAX_BYTES {
+        return Heard::Unreadable("too long");
+    }
+    let Ok(text) = str::from_utf8(bytes) else { return Heard::Unreadable("not UTF-8") };
+    if !is_meant_as_json(text) {
+        return match text.len() {
+            1..=MAX_KEY_BYTES => Heard::Event(BusEvent::Removed(Selector::key(text))),
+            0 => Heard::Unreadable("empty"),
+            _ => Heard::Unreadable("too long for a key"),
+        };
+    }
+    // The version first: everything else may mean something else in another.
+    match serde_json::from_str::<Version>(text) {
+        Ok(Version { v: VERSION }) => {}
+        Ok(_) => return Heard::Unreadable("another version"),
+        Err(_) => return Heard::Unreadable("no message"),
+    }
+    let Ok(Incoming { from, removed, filled }) = serde_json::from_str(text) else {
+        return Heard::Unreadable("an unknown field or value");
+    };
+    if from.is_some_and(|from| from == own.to_string()) {
+        return Heard::Own;
+    }
+    match (removed, filled) {
+        (Some(removed), None) => Heard::Event(BusEvent::Removed(match removed {
+            Selected::Keys(keys) => Selector::Keys(keys),
+            Selected::Prefix(prefix) => Selector::Prefix(prefix),
+            Selected::All => Selector::All,
+        })),
+        (None, Some(keys)) => Heard::Event(BusEvent::Filled(keys)),
+        (Some(_), Some(_)) => Heard::Unreadable("two messages in one"),
+        (None, None) => Heard::Unreadable("says nothing"),
+    }
+}
+
+/// A key may begin with a brace, as one with a hash tag does; `{"` begins an object.
+fn is_meant_as_json(text: &str) -> bool {
+    let blank = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n');
+    text.trim_start_matches(blank).strip_prefix('{').is_some_and(|rest| {
+        let rest = rest.trim_start_matches(blank);
+        rest.starts_with('"') || rest.starts_with('}')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: Sender = Sender(0x0123_4567_89ab_cdef);
+    const OTHER: Sender = Sender(7);
+
+    fn keys(keys: &[&str]) -> Selector {
+        Selector::Keys(keys.iter().map(|key| (*key).to_owned()).collect())
+    }
+
+    fn heard(what: Selector) -> Heard {
+        Heard::Event(BusEvent::Removed(what))
+    }
+
+    /// What `FORMAT.md` shows. Whoever has to change this makes another version.
+    #[test]
+    fn the_messages_of_the_format_are_written_so() {
+        let golden = [
+            (keys(&["org:acme", "a\"b"]), r#""removed":{"keys":["org:acme","a\"b"]}}"#),
+            (Selector::Prefix("org:".to_owned()), r#""removed":{"prefix":"org:"}}"#),
+            (Selector::All, r#""removed":"all"}"#),
+        ];
+        let head = r#"{"v":1,"from":"0123456789abcdef","#;
+        for (what, tail) in golden {
+            let message = format!("{head}{tail}");
+            assert_eq!(removed(ME, &what), Some(vec![message.clone()]));
+            assert_eq!(read(OTHER, message.as_bytes()), heard(what));
+            assert_eq!(read(ME, message.as_bytes()), Heard::Own);
+        }
+        let message = format!(r#"{head}"filled":["org:acme"]}}"#);
+        assert_eq!(filled(ME, "org:acme"), message);
+        let event = BusEvent::Filled(vec!["org:acme".to_owned()]);
+        assert_eq!(read(OTHER, message.as_bytes()), Heard::Event(event));
+    }
+
+    #[test]
+    fn p2_07_a_bare_string_is_a_key() {
+        for key in ["org:acme", "7", "{org}:acme", "[1]", " x ", "Ærø", "null", "{", "\"x\""] {
+            assert_eq!(read(ME, key.as_bytes()), heard(keys(&[key])), "{key}");
+        }
+        let longest = "k".repeat(MAX_KEY_BYTES);
+        assert_eq!(read(ME, longest.as_bytes()), heard(keys(&[&longest])));
+    }
+
+    #[test]
+    fn p2_08_what_is_not_understood_is_no_event() {
+        let long = "k".repeat(MAX_KEY_BYTES + 1);
+        let too_long = format!(r#"{{"v":1,"removed":{{"keys":["{}"]}}}}"#, "k".repeat(MAX_BYTES));
+        let deep = format!(r#"{{"v":1,"x":{}"#, "[".repeat(100_000));
+        for text in [
+            r#"{"v":2,"from":"0000000000000007","removed":"all"}"#,
+            r#"{"v":"1","removed":"all"}"#,
+            r#"{"v":-1,"removed":"all"}"#,
+            r#"{"removed":"all"}"#,
+            r#"{"v":1}"#,
+            r#"{"v":1,"removed":null}"#,
+            r#"{"v":1,"removed":"everything"}"#,
+            r#"{"v":1,"removed":{"tag":"x"}}"#,
+            r#"{"v":1,"removed":{"keys":"a"}}"#,
+            r#"{"v":1,"removed":{"keys":[1]}}"#,
+            r#"{"v":1,"removed":{"keys":["a"],"prefix":"b"}}"#,
+            r#"{"v":1,"removed":"all","filled":["a"]}"#,
+            r#"{"v":1,"filled":7}"#,
+            r#"{"v":1,"from":7,"removed":"all"}"#,
+            r#"{"v":1,"removed":"all""#,
+            " { \"v\": 1",
+            "{}",
+            "{ }",
+            "",
+            &long,
+            &too_long,
+            &deep,
+        ] {
+            assert!(matches!(read(ME, text.as_bytes()), Heard::Unreadable(_)), "{text:.80}");
+        }
+        assert_eq!(read(ME, b"\xFF"), Heard::Unreadable("not UTF-8"));
+    }
+
+    #[test]
+    fn what_others_add_and_leave_out_is_no_harm() {
+        let text = "{ \"removed\" : \"all\", \"v\": 1, \"at\": [1] }";
+        assert_eq!(read(ME, text.as_bytes()), heard(Selector::All));
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let good = removed(OTHER, &keys(&["a", "b"])).unwrap_or_default().concat();
+        for _ in 0..100_000 {
+            let mut bytes = good.clone().into_bytes();
+            for _ in 0..random.usize(..4) {
+                let position = random.usize(..bytes.len());
+                bytes[position] = random.u8(..);
+            }
+            bytes.truncate(random.usize(..=good.len()));
+            let _ = read(ME, &bytes);
+        }
+    }
+
+    #[test]
+    fn long_lists_go_in_several_messages() {
+        let awkward: Vec<_> =
+            (0..3_000).map(|n| format!("{n}{}", "\u{1}\"é".repeat(200))).collect();
+        let messages = removed(ME, &Selector::Keys(awkward.clone())).expect("known");
+        assert!(messages.len() > 1);
+        let mut told = Vec::new();
+        for message in messages {
+            assert!(message.len() <= MAX_BYTES, "{}", message.len());
+            match read(OTHER, message.as_bytes()) {
+                Heard::Event(BusEvent::Removed(Selector::Keys(keys))) => told.extend(keys),
+                other => unreachable!("{other:?}"),
+            }
+        }
+        assert_eq!(told, awkward);
+        assert_eq!(removed(ME, &Selector::Keys(Vec::new())), Some(Vec::new()));
+        assert_eq!(removed(ME, &Selector::Prefix("p".repeat(1_025))), Some(Vec::new()));
+    }
+}

@@ -1,0 +1,220 @@
+//! [`InvalidationBus`] on Redis pub/sub.
+//!
+//! Rules:
+//!
+//! 1. `Connected` is said when the server has confirmed the subscription, not before: a removal
+//!    published after that is heard.
+//! 2. The subscription has a connection and a task of its own, which end with the last handle to
+//!    the bus, or when the connections it was made from are shut down.
+//! 3. Publishing twice is harmless, so it is tried again where a connection broke.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use cache_core::{BusEvent, CacheError, ErrorKind, InvalidationBus, Selector};
+use futures_util::stream::BoxStream;
+use redis::{Cmd, cmd};
+use tokio::runtime;
+
+use self::message::Sender;
+use self::subscriber::Ear;
+use crate::connection::{Call, Connections, Lane, Retry, Task};
+
+mod hub;
+mod message;
+mod subscriber;
+
+const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
+
+/// Tells the nodes of a fleet of each other's removals, over Redis pub/sub.
+///
+/// It publishes over the connections it is made from and listens on one of its own, to the same
+/// server; in a cluster to any node, for Redis passes messages on among them. The channel is
+/// [`RedisConfig::invalidation_channel`](crate::RedisConfig::invalidation_channel): `cache:invalidate`
+/// unless the namespace is another. `FORMAT.md` says what the messages are; a bare string is a key,
+/// so `PUBLISH cache:invalidate org:acme` by hand removes `org:acme` from every node's memory.
+///
+/// Clones are handles to the same bus, with one sender's identity: they do not hear each other. The
+/// last one to be dropped ends the subscription and its streams.
+///
+/// # How soon a loss is noticed
+///
+/// The server is asked once per [`heartbeat_interval`](crate::RedisConfig::heartbeat_interval) on
+/// the subscription's own connection. One that has not answered within
+/// [`heartbeat_timeout`](crate::RedisConfig::heartbeat_timeout) is lost: that is 1.5 s by default
+/// after the last moment at which it is known to have been there. A connection that breaks is
+/// noticed at once. A cluster node that is cut off from the others tells so after the cluster's own
+/// `cluster-node-timeout`.
+///
+/// # Rights
+///
+/// It takes Redis 6. A user under ACL needs `SUBSCRIBE` and `PUBLISH` on the channel
+/// (`+subscribe +publish &cache:invalidate`).
+///
+/// ```no_run
+/// use cache_core::{BusEvent, InvalidationBus, Selector};
+/// use cache_redis::{Connections, RedisBus, RedisConfig};
+/// use futures_util::StreamExt;
+///
+/// # async fn run() -> Result<(), cache_core::CacheError> {
+/// let connections = Connections::connect(&RedisConfig::from_url("redis://127.0.0.1:6379")?).await?;
+/// let bus = RedisBus::new(connections)?;
+/// let mut events = bus.subscribe();
+/// assert_eq!(events.next().await, Some(BusEvent::Connected));
+/// bus.publish(&Selector::key("org:acme")).await?; // the others hear it
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisBus(Arc<Inner>);
+
+struct Inner {
+    connections: Connections,
+    ear: Arc<Ear>,
+    published: AtomicU64,
+    /// Held, so that it ends with the bus.
+    _task: Task,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.ear.hub.close();
+    }
+}
+
+/// Channel and sender of a bus, without holding it.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice {
+    pub(crate) channel: String,
+    sender: Sender,
+}
+
+impl Voice {
+    /// The message that `key` was filled, or its load given up.
+    pub(crate) fn filled(&self, key: &str) -> String {
+        message::filled(self.sender, key)
+    }
+}
+
+/// Counters of a [`RedisBus`], since it was made.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct BusStats {
+    /// Whether the subscription is confirmed and not lost.
+    pub connected: bool,
+    /// Messages that were published; one removal may take several.
+    pub published: u64,
+    /// Messages of others that were understood.
+    pub received: u64,
+    /// Messages of this bus that came back, and were ignored.
+    pub own: u64,
+    /// Messages that were not understood, and were ignored.
+    pub unreadable: u64,
+    /// Subscriptions that were made in place of one that was lost.
+    pub reconnects: u64,
+    /// How often a stream was not read for so long that its events gave way to
+    /// [`Disconnected`](BusEvent::Disconnected) and [`Connected`](BusEvent::Connected).
+    pub overflows: u64,
+    /// Why the last attempt to subscribe failed, or the last subscription was lost.
+    pub last_fault: Option<String>,
+}
+
+impl RedisBus {
+    /// Starts subscribing, and returns at once. It heals by itself; a stream says
+    /// [`Connected`](BusEvent::Connected) when the subscription is confirmed.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](ErrorKind::Config) outside a tokio runtime.
+    pub fn new(connections: Connections) -> Result<Self, CacheError> {
+        if runtime::Handle::try_current().is_err() {
+            return Err(CacheError::new(ErrorKind::Config, "subscribing needs a tokio runtime"));
+        }
+        let channel = connections.config().invalidation_channel_name();
+        let ear = Arc::new(Ear::new(connections.feed(), channel, Sender::random()));
+        let task = Task::spawn(Arc::clone(&ear).listen());
+        Ok(Self(Arc::new(Inner { connections, ear, published: AtomicU64::new(0), _task: task })))
+    }
+
+    /// The channel it publishes to and listens on.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        &self.0.ear.channel
+    }
+
+    /// The connections it publishes over.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> BusStats {
+        let Inner { ear, published, .. } = &*self.0;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        BusStats {
+            connected: ear.hub.is_connected(),
+            published: count(published),
+            received: count(&ear.received),
+            own: count(&ear.own),
+            unreadable: count(&ear.unreadable),
+            reconnects: ear.hub.reconnects(),
+            overflows: count(&ear.hub.overflows),
+            last_fault: ear.last_fault.lock().clone(),
+        }
+    }
+
+    /// What a store says in this bus's name.
+    pub(crate) fn voice(&self) -> Voice {
+        Voice { channel: self.channel().to_owned(), sender: self.0.ear.sender }
+    }
+
+    /// The commands that tell of a removal, in order.
+    pub(crate) fn announcements(&self, what: &Selector) -> Result<Vec<Cmd>, CacheError> {
+        let messages = message::removed(self.0.ear.sender, what).ok_or_else(|| {
+            CacheError::new(ErrorKind::Config, format!("the bus has no words for {what:?}"))
+        })?;
+        let publish = |message: String| {
+            let mut publish = cmd("PUBLISH");
+            publish.arg(self.channel()).arg(message);
+            publish
+        };
+        Ok(messages.into_iter().map(publish).collect())
+    }
+
+    /// So many messages have been published.
+    pub(crate) fn count_published(&self, messages: usize) {
+        self.0.published.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl InvalidationBus for RedisBus {
+    async fn publish(&self, what: &Selector) -> Result<(), CacheError> {
+        for announcement in self.announcements(what)? {
+            self.0.connections.query::<i64>(PUBLISH, &announcement).await?;
+            self.count_published(1);
+        }
+        Ok(())
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, BusEvent> {
+        Box::pin(self.0.ear.hub.listen())
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+impl fmt::Debug for RedisBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBus")
+            .field("channel", &self.channel())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! Asking for leases, and telling those who wait for one.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cache_core::{CacheError, Lease, LeaseOutcome, check_key};
+
+use super::RedisStore;
+use crate::connection::{Call, Lane};
+use crate::script::{self, LeaseReply, Notice, Purpose};
+use crate::wire::{Decoded, decode, foreign_entry};
+
+/// How soon to look again while another node holds the lease.
+const RETRY_AFTER: Duration = Duration::from_millis(25);
+
+const SCRIPT: Call = Call::new(Lane::Small);
+
+struct Asked {
+    id: u64,
+    reply: LeaseReply,
+}
+
+impl RedisStore {
+    async fn ask(
+        &self,
+        key: &str,
+        ttl: Duration,
+        purpose: Purpose<'_>,
+    ) -> Result<Asked, CacheError> {
+        let id = fastrand::u64(..);
+        let waits = self.tell.is_some();
+        let call = script::Call::Lease { key, id, ttl, purpose, waits };
+        // Rule 2: dropped or failed on the way, the lease is given back.
+        let unsettled = self.giving_back.unless_settled(key, id);
+        let reply = self.connections.evaluate(SCRIPT, &call.by_hash(), || call.by_source()).await;
+        let reply: LeaseReply = self.connections.convert(reply?)?;
+        unsettled.settled();
+        Ok(Asked { id, reply })
+    }
+
+    /// What is said of the key to those who wait, if this store says anything.
+    pub(super) fn message(&self, name: &str) -> Option<String> {
+        self.tell.as_ref().map(|tell| tell.message(name))
+    }
+
+    pub(super) fn notice<'a>(&'a self, message: Option<&'a str>) -> Option<Notice<'a>> {
+        self.tell.as_ref().zip(message).map(|(tell, message)| tell.notice(message))
+    }
+
+    pub(super) async fn take_lease(
+        &self,
+        key: &str,
+        ttl: Duration,
+        purpose: Purpose<'_>,
+    ) -> Result<LeaseOutcome, CacheError> {
+        check_key(key)?;
+        let (name, now) = (self.keys.key(key), self.clock.now());
+        let mut asked = self.ask(&name, ttl, purpose).await?;
+        if let LeaseReply::Present { bytes, ttl: key_ttl } = &asked.reply {
+            match decode(bytes) {
+                Decoded::Value(value) => {
+                    return Ok(LeaseOutcome::Fresh(value.to_entry(self.offset(), now)));
+                }
+                Decoded::Foreign(json) => {
+                    return Ok(LeaseOutcome::Fresh(foreign_entry(json, *key_ttl, now)));
+                }
+                // Garbage makes room for the lease, if it stands there still.
+                Decoded::LeaseOnly(_) | Decoded::Unknown(_) => {
+                    self.unreadable.fetch_add(1, Ordering::Relaxed);
+                    let found = bytes.clone();
+                    asked = self.ask(&name, ttl, Purpose::Repair(&found)).await?;
+                }
+            }
+        }
+        Ok(match asked.reply {
+            LeaseReply::Granted => LeaseOutcome::Granted(Lease::new(key, asked.id, now + ttl)),
+            LeaseReply::Held(left) => LeaseOutcome::Held { retry_after: left.min(RETRY_AFTER) },
+            // It has changed again in between.
+            LeaseReply::Present { .. } => LeaseOutcome::Held { retry_after: Duration::ZERO },
+        })
+    }
+}
