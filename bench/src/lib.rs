@@ -8,17 +8,21 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// One of several ways to do the same thing.
 pub struct Contestant<'a> {
     name: &'a str,
     turn: Box<dyn FnMut() + 'a>,
     seconds: Vec<f64>,
+    /// Of the processor, in all threads.
+    cpu_seconds: Vec<f64>,
 }
 
 impl<'a> Contestant<'a> {
     /// `turn` does the work of one turn.
     pub fn new(name: &'a str, turn: impl FnMut() + 'a) -> Self {
-        Self { name, turn: Box::new(turn), seconds: Vec::new() }
+        Self { name, turn: Box::new(turn), seconds: Vec::new(), cpu_seconds: Vec::new() }
     }
 }
 
@@ -39,6 +43,9 @@ pub struct Figure {
     pub min: f64,
     /// The slowest turn.
     pub max: f64,
+    /// Nanoseconds of processor time per operation, in all threads of this process: the median
+    /// turn.
+    pub cpu: f64,
 }
 
 /// Lets the contestants take turns for `rounds` rounds, after one that does not count.
@@ -49,11 +56,12 @@ pub fn compete(
 ) -> Vec<Figure> {
     for round in 0..=rounds {
         for contestant in &mut contestants {
-            let start = Instant::now();
+            let (start, cpu_start) = (Instant::now(), cpu_seconds());
             (contestant.turn)();
-            let seconds = start.elapsed().as_secs_f64();
+            let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu_start);
             if round > 0 {
                 contestant.seconds.push(seconds);
+                contestant.cpu_seconds.push(cpu);
             }
         }
     }
@@ -63,13 +71,20 @@ pub fn compete(
 fn figure(mut contestant: Contestant<'_>, operations: usize) -> Figure {
     let nanos = |seconds: f64| seconds * 1e9 / operations as f64;
     contestant.seconds.sort_by(f64::total_cmp);
-    let turns = &contestant.seconds;
+    contestant.cpu_seconds.sort_by(f64::total_cmp);
+    let (turns, cpu) = (&contestant.seconds, &contestant.cpu_seconds);
     Figure {
         name: contestant.name.to_owned(),
         median: nanos(turns[turns.len() / 2]),
         min: nanos(turns[0]),
         max: nanos(turns[turns.len() - 1]),
+        cpu: nanos(cpu[cpu.len() / 2]),
     }
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Prints `figures`, each beside the first as a ratio.
@@ -77,10 +92,28 @@ pub fn report(title: &str, figures: &[Figure]) {
     let mut table = format!("\n{title}\n");
     for figure in figures {
         let ratio = figure.median / figures[0].median;
-        let Figure { name, median, min, max } = figure;
+        let Figure { name, median, min, max, .. } = figure;
         // Writing to a String cannot fail.
         let _ =
             writeln!(table, "  {name:<44} {median:>8.1} ns  ({min:.1}–{max:.1})  {ratio:>6.2} ×");
+    }
+    println!("{table}");
+}
+
+/// Prints `figures` in microseconds with the processor's share, each beside the first as a ratio:
+/// for what waits for a server.
+pub fn report_with_cpu(title: &str, figures: &[Figure]) {
+    let mut table = format!("\n{title}\n");
+    for figure in figures {
+        let ratio = figure.median / figures[0].median;
+        let [median, min, max, cpu] =
+            [figure.median, figure.min, figure.max, figure.cpu].map(|nanos| nanos / 1e3);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "  {:<34} {median:>7.2} µs  ({min:.2}–{max:.2})  {ratio:>5.2} ×   client CPU {cpu:>6.2} µs",
+            figure.name,
+        );
     }
     println!("{table}");
 }

@@ -210,11 +210,14 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     {
         let entries = self.fetch_many(&owned(keys)).await?;
         let now = self.clock().now();
-        let slot = |(key, entry): (&&str, Option<Entry>)| match entry {
-            Some(entry) if entry.is_fresh(now) => value(key, &entry, Entry::decode),
-            _ => Ok(None),
-        };
-        keys.iter().zip(entries).map(slot).collect()
+        let mut values = Vec::with_capacity(keys.len());
+        for (key, entry) in keys.iter().zip(entries) {
+            values.push(match entry {
+                Some(entry) if entry.is_fresh(now) => value(key, &entry, Entry::decode)?,
+                _ => None,
+            });
+        }
+        Ok(values)
     }
 
     fn set<T>(

@@ -156,7 +156,7 @@ fn local_ttl_goes_through_redis_and_bounds_the_near_tier() {
         .stale_for(Duration::from_secs(9))
         .negative_ttl(Duration::from_secs(60))
         .local_ttl(LOCAL);
-    let offset = ClockOffset::between(at(NOW), at(NOW + 7_000_000));
+    let offset = ClockOffset::ahead(7_000_000);
     for entry in [Entry::encode("acme", &policy).expect("JSON"), Entry::absent(&policy)] {
         let record = encode_entry(&entry.settle(at(NOW), Duration::MAX), offset);
         let Decoded::Value(value) = decode(&record) else { unreachable!("{record:?}") };
@@ -351,7 +351,7 @@ fn write_golden_files_that_are_not_there() {
 fn an_entry_survives_clocks_that_disagree() {
     let local = at(NOW);
     for server in [at(NOW + 5_000_000), at(NOW - 5_000_000), local] {
-        let offset = ClockOffset::between(local, server);
+        let offset = ClockOffset::ahead(server.as_micros() as i64 - local.as_micros() as i64);
         assert_eq!((offset.to_server(local), offset.to_local(server)), (server, local));
         assert_eq!(offset.to_server(Timestamp::MAX), Timestamp::MAX);
         assert_eq!(offset.to_local(Timestamp::MAX), Timestamp::MAX);
@@ -371,11 +371,11 @@ fn an_entry_survives_clocks_that_disagree() {
 fn absent_and_everlasting_entries_survive() {
     let policy = Policy::ttl(Duration::MAX).negative_ttl(Duration::MAX);
     let absent = Entry::absent(&policy).settle(at(NOW), Duration::MAX);
-    let record = encode_entry(&absent, ClockOffset::between(at(NOW), at(0)));
+    let record = encode_entry(&absent, ClockOffset::ahead(-(NOW as i64)));
     let Decoded::Value(value) = decode(&record) else { unreachable!("{record:?}") };
     assert!(value.to_entry(ClockOffset::default(), at(NOW)).is_absent());
     let entry = Entry::encode(&7, &policy).expect("JSON").settle(at(NOW), Duration::MAX);
-    let record = encode_entry(&entry, ClockOffset::between(at(0), at(NOW)));
+    let record = encode_entry(&entry, ClockOffset::ahead(NOW as i64));
     let Decoded::Value(value) = decode(&record) else { unreachable!("{record:?}") };
     assert_eq!(value.servable_until, Timestamp::MAX);
 }

@@ -110,12 +110,11 @@ impl Entry {
     /// its stay in a process is given back by [`with_local_ttl`](Self::with_local_ttl).
     #[must_use]
     pub fn restore(
-        payload: Option<impl Into<Box<[u8]>>>,
+        payload: Option<impl Into<Arc<[u8]>>>,
         fresh_until: Timestamp,
         servable_until: Timestamp,
     ) -> Self {
-        let payload = payload.map(|payload| Arc::from(payload.into()));
-        let body = Body::new(payload, fresh_until, servable_until.max(fresh_until));
+        let body = Body::new(payload.map(Into::into), fresh_until, servable_until.max(fresh_until));
         Self { body: Arc::new(body), terms: None }
     }
 

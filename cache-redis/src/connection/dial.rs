@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
+use super::gather::{Gathering, Load};
 use super::stream::{Progress, Watched};
 use super::task::Task;
 use crate::config::{Credentials, Endpoint};
@@ -35,7 +36,7 @@ pub(crate) struct Opened {
 }
 
 impl Dialer {
-    /// Opens a connection to `endpoint` and logs in.
+    /// Opens a connection to `endpoint`, which will carry `load`, and logs in.
     ///
     /// # Errors
     ///
@@ -46,10 +47,11 @@ impl Dialer {
         endpoint: &Endpoint,
         credentials: &Credentials,
         db: u32,
+        load: &Load,
     ) -> Result<Opened, CacheError> {
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         let mut opened = self
-            .connect(endpoint, Setup { info, config: quiet() })
+            .connect(endpoint, Setup { info, config: quiet() }, load)
             .await?
             .map_err(|error| classify(&error, &endpoint.to_string()).0)?;
         login(&mut opened.connection, endpoint, credentials, db).await?;
@@ -80,7 +82,7 @@ impl Dialer {
         }
         let setup = Setup { info, config: quiet().set_push_sender(pushes) };
         let mut opened = self
-            .connect(endpoint, setup)
+            .connect(endpoint, setup, &Load::default())
             .await?
             .map_err(|error| greeting_refused(&error, &endpoint.to_string()))?;
         login(&mut opened.connection, endpoint, &Credentials::default(), 0).await?;
@@ -93,6 +95,7 @@ impl Dialer {
         &self,
         endpoint: &Endpoint,
         setup: Setup,
+        load: &Load,
     ) -> Result<Result<Opened, RedisError>, CacheError> {
         let progress = Progress::new();
         let refused = |error: io::Error| {
@@ -101,11 +104,11 @@ impl Dialer {
         let multiplexed = match (endpoint, &self.tls) {
             (Endpoint::Unix(path), _) => {
                 let stream = UnixStream::connect(path).await.map_err(refused)?;
-                multiplex(Watched::new(stream, progress.clone()), setup).await
+                multiplex(Watched::new(stream, progress.clone()), setup, load).await
             }
             (Endpoint::Tcp { host, port }, None) => {
                 let stream = self.tcp(host, *port).await.map_err(refused)?;
-                multiplex(Watched::new(stream, progress.clone()), setup).await
+                multiplex(Watched::new(stream, progress.clone()), setup, load).await
             }
             (Endpoint::Tcp { host, port }, Some(tls)) => {
                 let stream = self.tcp(host, *port).await.map_err(refused)?;
@@ -124,7 +127,7 @@ impl Dialer {
                         .with_retryable(true)
                         .with_source(error)
                 })?;
-                multiplex(stream, setup).await
+                multiplex(stream, setup, load).await
             }
         };
         Ok(multiplexed.map(|(connection, driver)| Opened { connection, progress, driver }))
@@ -167,13 +170,14 @@ fn quiet() -> AsyncConnectionConfig {
 async fn multiplex<S>(
     stream: S,
     Setup { info, config }: Setup,
+    load: &Load,
 ) -> Result<(MultiplexedConnection, Task), RedisError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (connection, driver) =
         MultiplexedConnection::new_with_config(&info, stream, config).await?;
-    Ok((connection, Task::spawn(driver)))
+    Ok((connection, Task::spawn(Gathering::new(driver, load.clone()))))
 }
 
 async fn login(

@@ -8,7 +8,7 @@
 //! 3. A call waits for a connection only while the first attempt after a loss is under way, or as
 //!    the one call that waits for an attempt's outcome. All others fail at once.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::CacheError;
@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::gather::Load;
 use super::handle::Handle;
 use crate::error::unavailable;
 
@@ -35,7 +36,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Link {
     live: RwLock<Option<Live>>,
-    in_flight: AtomicUsize,
+    in_flight: Load,
     phase: watch::Sender<Phase>,
     attempts: AtomicU64,
     /// The latest attempt that a call has been admitted to wait for.
@@ -57,7 +58,7 @@ impl Link {
     pub(crate) fn new(address: &str) -> Self {
         Self {
             live: RwLock::new(None),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Load::default(),
             phase: watch::Sender::new(Phase::Dialing {
                 number: 0,
                 since: Instant::now(),
@@ -76,14 +77,14 @@ impl Link {
     pub(crate) fn lease(&self) -> Option<Lease<'_>> {
         let live = self.live.read();
         let Live { generation, since, handle } = live.as_ref()?;
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.add();
         let guard = InFlight { link: self, generation: *generation, since: *since };
         Some(Lease { handle: handle.clone(), guard })
     }
 
     /// How many calls it carries, if it can carry any.
     pub(crate) fn load(&self) -> Option<usize> {
-        self.live.read().is_some().then(|| self.in_flight.load(Ordering::Relaxed))
+        self.live.read().is_some().then(|| self.in_flight.get())
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -184,8 +185,8 @@ impl Link {
         *live = None;
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+    pub(crate) fn in_flight(&self) -> &Load {
+        &self.in_flight
     }
 
     /// Ends when a call got no answer in time.
@@ -236,6 +237,6 @@ impl InFlight<'_> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.link.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.link.in_flight.remove();
     }
 }

@@ -16,6 +16,7 @@ mod call;
 mod cluster;
 mod dial;
 mod exchange;
+mod gather;
 mod handle;
 mod health;
 mod heartbeat;

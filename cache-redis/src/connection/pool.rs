@@ -73,7 +73,7 @@ impl Pool {
         }
         let idle = async {
             // Rare and short: not worth a wake-up on every call's end.
-            while self.links.iter().any(|link| link.in_flight() > 0) {
+            while self.links.iter().any(|link| link.in_flight().get() > 0) {
                 sleep(Duration::from_millis(2)).await;
             }
         };

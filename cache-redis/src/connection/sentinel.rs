@@ -6,6 +6,7 @@ use futures_util::stream::FuturesUnordered;
 use redis::cmd;
 
 use super::dial::Dialer;
+use super::gather::Load;
 use crate::config::{Credentials, Endpoint};
 use crate::error::{classify, unavailable};
 
@@ -50,7 +51,7 @@ async fn primary(
     credentials: &Credentials,
     service: &str,
 ) -> Result<Endpoint, CacheError> {
-    let mut opened = dialer.open(sentinel, credentials, 0).await?;
+    let mut opened = dialer.open(sentinel, credentials, 0, &Load::default()).await?;
     let address = sentinel.to_string();
     let mut question = cmd("SENTINEL");
     question.arg("GET-MASTER-ADDR-BY-NAME").arg(service);

@@ -49,7 +49,7 @@ pub(crate) async fn supervise(link: Arc<Link>, shared: Arc<Shared>) {
     loop {
         let turn = health.turn().await;
         link.set_dialing(fresh || turn.is_none());
-        match shared.dial().await {
+        match shared.dial(&link).await {
             Err(fault) => {
                 fresh = false;
                 health.failed(&fault);
@@ -94,24 +94,24 @@ async fn pause(health: &Health, wait: Duration, leads: bool) {
 
 impl Shared {
     /// One attempt, within its time.
-    async fn dial(&self) -> Result<Open, CacheError> {
+    async fn dial(&self, link: &Link) -> Result<Open, CacheError> {
         let patience = self.config.connect_timeout();
-        timeout(patience, self.open()).await.unwrap_or_else(|_| {
+        timeout(patience, self.open(link)).await.unwrap_or_else(|_| {
             let what = format!("no connection within {patience:?}");
             Err(unavailable(self.health.address(), &what))
         })
     }
 
-    async fn open(&self) -> Result<Open, CacheError> {
+    async fn open(&self, link: &Link) -> Result<Open, CacheError> {
         let config = &self.config;
         match &config.topology {
-            Topology::Server(endpoint) => self.node(endpoint, Role::Any).await,
+            Topology::Server(endpoint) => self.node(link, endpoint, Role::Any).await,
             Topology::Sentinel { service, sentinels, credentials } => {
                 let named =
                     sentinel::primaries(&self.dialer, sentinels, credentials, service).await?;
                 let mut fault = unavailable(self.health.address(), "no primary is known");
                 for endpoint in named {
-                    match self.node(&endpoint, Role::Primary).await {
+                    match self.node(link, &endpoint, Role::Primary).await {
                         Ok(open) => return Ok(open),
                         Err(error) => fault = error,
                     }
@@ -131,9 +131,9 @@ impl Shared {
         }
     }
 
-    async fn node(&self, endpoint: &Endpoint, role: Role) -> Result<Open, CacheError> {
-        let config = &self.config;
-        let mut opened = self.dialer.open(endpoint, &config.credentials, config.db).await?;
+    async fn node(&self, link: &Link, endpoint: &Endpoint, role: Role) -> Result<Open, CacheError> {
+        let (config, load) = (&self.config, link.in_flight());
+        let mut opened = self.dialer.open(endpoint, &config.credentials, config.db, load).await?;
         let Opened { connection, progress, .. } = &mut opened;
         let patience = config.connect_timeout();
         let address = endpoint.to_string();
@@ -219,7 +219,7 @@ impl Shared {
                 Ok(_) => silences += 1,
             }
             if silences >= tolerated
-                && let Ok(Open::Cluster(next)) = self.dial().await
+                && let Ok(Open::Cluster(next)) = self.dial(link).await
             {
                 *generation = link.publish(Handle::Cluster(next.clone()));
                 connection = next;

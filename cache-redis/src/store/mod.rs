@@ -97,7 +97,7 @@ impl RedisStore {
     }
 
     fn offset(&self) -> ClockOffset {
-        ClockOffset::between(self.clock.now(), self.connections.server_now())
+        ClockOffset::ahead(self.connections.offset_micros())
     }
 
     /// What a reply to GET holds, as far as it can be told without the key's TTL.
@@ -131,7 +131,7 @@ impl RedisStore {
             Read::Entry(entry) => entry,
             Read::Foreign(json) => {
                 let mut cmd = redis::cmd("PTTL");
-                cmd.arg(key);
+                cmd.arg(self.keys.name(key));
                 let ttl = match self.connections.query::<i64>(READ, &cmd).await? {
                     -1 => None,
                     gone if gone < 0 => return Ok(None),
@@ -206,21 +206,18 @@ impl CacheStore for RedisStore {
 
     async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         check_key(key)?;
-        let key = self.keys.key(key);
         let mut cmd = redis::cmd("GET");
-        cmd.arg(&key);
+        cmd.arg(self.keys.name(key));
         let read = self.read(self.connections.reply(READ, &cmd).await?)?;
-        self.entry(&key, read).await
+        self.entry(key, read).await
     }
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
         keys.iter().try_for_each(|key| check_key(key))?;
-        let keys: Vec<_> = keys.iter().map(|key| self.keys.key(key)).collect();
-        let keys = &keys;
         let fetch = |chunk: Vec<usize>| {
             let mut cmd = redis::cmd("MGET");
             for &at in &chunk {
-                cmd.arg(&keys[at]);
+                cmd.arg(self.keys.name(&keys[at]));
             }
             async move {
                 let values = self.connections.query::<Vec<Value>>(READ, &cmd).await?;
@@ -228,7 +225,8 @@ impl CacheStore for RedisStore {
                 chunk.into_iter().zip(values).map(read).collect::<Result<Vec<_>, _>>()
             }
         };
-        let chunks = chunks(keys, CHUNK, self.connections.is_cluster());
+        let name = |at: usize| self.keys.key(&keys[at]);
+        let chunks = chunks(keys.len(), CHUNK, self.connections.is_cluster(), name);
         let found = try_join_all(chunks.into_iter().map(fetch)).await?;
         let mut slots = vec![None; keys.len()];
         for (at, read) in found.into_iter().flatten() {
@@ -262,7 +260,7 @@ impl CacheStore for RedisStore {
             let replies = self.connections.pipeline(call, &pipeline).await?;
             replies.into_iter().try_for_each(|reply| self.connections.convert(reply))
         };
-        let chunks = chunks(&keys, CHUNK, self.connections.is_cluster());
+        let chunks = chunks(keys.len(), CHUNK, self.connections.is_cluster(), |at| &keys[at]);
         try_join_all(chunks.into_iter().map(send)).await.map(drop)
     }
 

@@ -42,7 +42,7 @@ impl RedisStore {
             let cmd = unlink(chunk.into_iter().map(|at| &keys[at]));
             async move { self.connections.query::<u64>(READ, &cmd).await }
         };
-        let chunks = chunks(keys, CHUNK, self.connections.is_cluster());
+        let chunks = chunks(keys.len(), CHUNK, self.connections.is_cluster(), |at| &keys[at]);
         try_join_all(chunks.into_iter().map(unlink)).await.map(drop)
     }
 

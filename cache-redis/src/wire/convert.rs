@@ -11,10 +11,9 @@ use super::{TIME_END, Value, encode};
 pub(crate) struct ClockOffset(i64);
 
 impl ClockOffset {
-    /// From two readings of the same moment.
-    pub(crate) fn between(local: Timestamp, server: Timestamp) -> Self {
-        let ahead = i128::from(server.as_micros()) - i128::from(local.as_micros());
-        Self(ahead.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    /// The server's clock is ahead of ours by so many microseconds.
+    pub(crate) fn ahead(micros: i64) -> Self {
+        Self(micros)
     }
 
     /// A local time on the server's clock. Never stays never.

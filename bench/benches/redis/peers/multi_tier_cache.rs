@@ -1,0 +1,35 @@
+//! `multi-tier-cache` 0.6: its `RedisCache`, the second tier, and its JSON serializer.
+//!
+//! Its best: `CacheBackend::get`, a plain GET. Its `CacheManager` reads the tier by
+//! `get_with_ttl`, a pipeline of GET and PTTL, after the tier before and an in-flight map.
+
+use std::time::Duration;
+
+use ::multi_tier_cache::{Bytes, CacheBackend, RedisCache};
+
+use crate::reads::Reads;
+use crate::value::{KEYS, Org, key, org};
+
+pub(crate) struct MultiTierCache {
+    tier: RedisCache,
+    keys: Vec<String>,
+}
+
+impl MultiTierCache {
+    pub(crate) async fn filled(url: &str) -> Self {
+        let tier = RedisCache::with_url(url).await.unwrap();
+        let keys: Vec<_> = (0..KEYS).map(|id| format!("tier:{}", key(id))).collect();
+        for (id, key) in keys.iter().enumerate() {
+            let json = Bytes::from(serde_json::to_vec(&org(id)).unwrap());
+            tier.set_with_ttl(key, json, Duration::from_secs(3600)).await.unwrap();
+        }
+        Self { tier, keys }
+    }
+}
+
+impl Reads for MultiTierCache {
+    async fn read(&self, id: usize) -> Org {
+        let json = self.tier.get(&self.keys[id]).await.expect("a hit");
+        serde_json::from_slice(&json).unwrap()
+    }
+}

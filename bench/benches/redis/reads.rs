@@ -1,0 +1,66 @@
+//! The ways in which every contestant is asked.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use crate::value::Org;
+
+/// Reads one value, by its number. Keys are made ready before, in whatever form the client takes.
+pub(crate) trait Reads: Send + Sync + 'static {
+    fn read(&self, id: usize) -> impl Future<Output = Org> + Send;
+}
+
+/// Reads many values at once.
+pub(crate) trait ReadsMany: Send + Sync + 'static {
+    fn read_many(&self, ids: &[usize]) -> impl Future<Output = Vec<Org>> + Send;
+}
+
+/// One after the other, in a task as a request handler is one.
+pub(crate) fn one_by_one<R: Reads>(runtime: &Runtime, reader: &Arc<R>, visits: &Arc<[usize]>) {
+    by_tasks(runtime, reader, visits, 1);
+}
+
+/// By `tasks` tasks at once, each its share.
+pub(crate) fn by_tasks<R: Reads>(
+    runtime: &Runtime,
+    reader: &Arc<R>,
+    visits: &Arc<[usize]>,
+    tasks: usize,
+) {
+    let share = visits.len() / tasks;
+    let start = |task: usize| {
+        let (reader, visits) = (Arc::clone(reader), Arc::clone(visits));
+        runtime.spawn(async move {
+            for &id in &visits[task * share..(task + 1) * share] {
+                let org = black_box(reader.read(id).await);
+                assert_eq!(org.id, id);
+            }
+        })
+    };
+    let started: Vec<_> = (0..tasks).map(start).collect();
+    runtime.block_on(async {
+        for task in started {
+            task.await.unwrap();
+        }
+    });
+}
+
+/// `batch` at once, one batch after the other.
+pub(crate) fn in_batches<R: ReadsMany>(
+    runtime: &Runtime,
+    reader: &Arc<R>,
+    visits: &Arc<[usize]>,
+    batch: usize,
+) {
+    let (reader, visits) = (Arc::clone(reader), Arc::clone(visits));
+    let task = runtime.spawn(async move {
+        for ids in visits.chunks(batch) {
+            let orgs = black_box(reader.read_many(ids).await);
+            assert!(orgs.iter().map(|org| org.id).eq(ids.iter().copied()));
+        }
+    });
+    runtime.block_on(task).unwrap();
+}
