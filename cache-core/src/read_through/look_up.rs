@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_core::future::BoxFuture;
 use futures_util::future::select_all;
 
 use super::Inner;
@@ -22,8 +23,9 @@ pub(super) enum Lookup {
 /// What a load learned when it asked for its lease.
 pub(super) enum Asked {
     Settled(Lookup),
-    /// Another node loads the key: look again after so long.
-    Held(Duration),
+    /// Another node loads the key: look again after so long, or when the store hears that it has
+    /// changed.
+    Held(Duration, Option<BoxFuture<'static, ()>>),
 }
 
 /// A key's load, as far as it decides what entries mean for it.
@@ -59,9 +61,9 @@ impl<S: CacheStore> Inner<S> {
             }
             match self.ask(wanted, replaces).await {
                 Asked::Settled(done) => return done,
-                Asked::Held(retry_after) => {
+                Asked::Held(retry_after, changed) => {
                     let again = self.clock.now() + retry_after;
-                    self.pause(std::iter::once(key), wanted.deadline.min(again)).await;
+                    self.pause(changed.into_iter().collect(), wanted.deadline.min(again)).await;
                 }
             }
         }
@@ -76,6 +78,8 @@ impl<S: CacheStore> Inner<S> {
     pub(super) async fn ask(&self, wanted: Wanted<'_>, replaces: bool) -> Asked {
         let Wanted { key, policy, .. } = wanted;
         let budget = policy.load_budget();
+        // Before the question, so that no answer can make a change go unnoticed.
+        let changed = self.store.changed(key);
         let mut leased = match replaces {
             true => self.store.lease_to_replace(key, budget).await,
             false => self.store.lease(key, budget).await,
@@ -97,7 +101,9 @@ impl<S: CacheStore> Inner<S> {
             Ok(LeaseOutcome::Held { .. }) if self.clock.now() >= wanted.deadline => {
                 Lookup::Refused(timed_out(key))
             }
-            Ok(LeaseOutcome::Held { retry_after }) => return Asked::Held(retry_after),
+            Ok(LeaseOutcome::Held { retry_after }) => {
+                return Asked::Held(retry_after, changed);
+            }
             Err(error) => {
                 self.note(&self.failed(error, key), "lease");
                 Lookup::Missing(self.lease_here(key, policy).await)
@@ -115,9 +121,8 @@ impl<S: CacheStore> Inner<S> {
         })
     }
 
-    /// Waits until `until`, or until the store hears that one of the keys has changed.
-    pub(super) async fn pause<'a>(&self, keys: impl Iterator<Item = &'a str>, until: Timestamp) {
-        let changed: Vec<_> = keys.filter_map(|key| self.store.changed(key)).collect();
+    /// Waits until `until`, or until one of the changes.
+    pub(super) async fn pause(&self, changed: Vec<BoxFuture<'static, ()>>, until: Timestamp) {
         if changed.is_empty() {
             return self.clock.sleep_until(until).await;
         }

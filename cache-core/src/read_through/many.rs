@@ -181,12 +181,13 @@ impl<S: CacheStore> Inner<S> {
                 asked.push(self.ask(wanted(landing, policy, deadline), *replaces));
             }
             let asked = join_all(asked).await;
-            let mut retry_at = None::<Timestamp>;
+            let (mut retry_at, mut changes) = (None::<Timestamp>, Vec::new());
             open = Vec::new();
             for ((landing, _), asked) in asking.into_iter().zip(asked) {
                 match asked {
                     Asked::Settled(done) => settle(landing, done, &mut missing),
-                    Asked::Held(retry_after) => {
+                    Asked::Held(retry_after, change) => {
+                        changes.extend(change);
                         let again = self.clock.now() + retry_after;
                         retry_at = Some(retry_at.map_or(again, |at| at.min(again)));
                         open.push(landing);
@@ -196,8 +197,7 @@ impl<S: CacheStore> Inner<S> {
             match retry_at {
                 None => return missing,
                 Some(at) => {
-                    let keys = open.iter().map(Landing::key);
-                    self.pause(keys, at.min(deadline)).await;
+                    self.pause(changes, at.min(deadline)).await;
                 }
             }
         }

@@ -162,8 +162,12 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         if missing.is_empty() {
             return Ok(slots);
         }
-        let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
-        let found = self.0.fetch_slots(&asked).await?;
+        let found = if missing.len() == keys.len() {
+            self.0.fetch_slots(keys).await?
+        } else {
+            let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
+            self.0.fetch_slots(&asked).await?
+        };
         for (at, entry) in missing.into_iter().zip(found) {
             self.0.count_fetched(entry.as_ref());
             slots[at] = entry;

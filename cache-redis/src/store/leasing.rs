@@ -10,8 +10,10 @@ use crate::connection::{Call, Lane};
 use crate::script::{self, LeaseReply, Notice, Purpose};
 use crate::wire::{Decoded, decode, foreign_entry};
 
-/// How soon to look again while another node holds the lease.
+/// How soon to look again while another node holds the lease, by a timer alone.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
+/// The same where the bus tells when it is time: the timer is for what the bus loses.
+const RETRY_ANYWAY: Duration = Duration::from_millis(250);
 
 const SCRIPT: Call = Call::new(Lane::Small);
 
@@ -74,7 +76,10 @@ impl RedisStore {
         }
         Ok(match asked.reply {
             LeaseReply::Granted => LeaseOutcome::Granted(Lease::new(key, asked.id, now + ttl)),
-            LeaseReply::Held(left) => LeaseOutcome::Held { retry_after: left.min(RETRY_AFTER) },
+            LeaseReply::Held(left) => {
+                let soon = if self.tell.is_some() { RETRY_ANYWAY } else { RETRY_AFTER };
+                LeaseOutcome::Held { retry_after: left.min(soon) }
+            }
             // It has changed again in between.
             LeaseReply::Present { .. } => LeaseOutcome::Held { retry_after: Duration::ZERO },
         })
