@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_concurrency::LocalConcurrencyService;
-use cache_core::{CacheError, CacheService};
-use cache_moka::MokaCacheService;
-use cache_quick::QuickCacheService;
+use cache_core::{CacheError, CacheService, CacheStore};
+use cache_moka::{MokaCacheBuilder, MokaCacheService};
+use cache_quick::{QuickCacheBuilder, QuickCacheService};
 
 use crate::{CacheConfig, CacheServices, MemoryBackend, redis};
 
@@ -81,10 +81,25 @@ impl CacheServicesBuilder {
         self
     }
 
-    /// Whether the process holds entries in front of Redis; on unless said otherwise. No effect
-    /// yet: with Redis every read goes there, without it the process holds entries in any case.
+    /// Whether the process holds entries in front of Redis, kept coherent over pub/sub; on unless
+    /// said otherwise. The bounds above are then those of this near tier. Without Redis the process
+    /// holds entries in any case.
     pub fn near(mut self, on: bool) -> Self {
         self.config.near = on;
+        self
+    }
+
+    /// How long the near tier holds an entry at most, at least 1 ms; as long as the entry lives
+    /// unless said otherwise. It never holds one for longer than Redis does.
+    pub fn near_ttl(mut self, ttl: Duration) -> Self {
+        self.config.near_ttl = Some(ttl);
+        self
+    }
+
+    /// How long the near tier is still served when pub/sub is lost; not at all unless said
+    /// otherwise.
+    pub fn near_grace(mut self, grace: Duration) -> Self {
+        self.config.near_grace = grace;
         self
     }
 
@@ -109,58 +124,58 @@ impl CacheServicesBuilder {
     /// Dropping the future makes nothing.
     pub async fn build(self) -> Result<CacheServices, CacheError> {
         self.config.check()?;
-        let CacheConfig {
-            default_ttl,
-            max_capacity,
-            max_weight_bytes,
-            time_to_idle,
-            memory,
-            redis_url,
-            namespace,
-            // For a near tier in front of Redis, which is still to come.
-            near: _,
-            start_degraded,
-        } = self.config;
-        if let Some(url) = redis_url.filter(|url| !url.trim().is_empty()) {
-            let settings = redis::Settings { url, namespace, default_ttl, start_degraded };
-            return redis::build(settings).await;
+        let config = self.config;
+        if let Some(url) = config.redis_url.as_deref().filter(|url| !url.trim().is_empty()) {
+            return redis::build(url.trim(), &config).await;
         }
         tracing::info!(
-            %memory,
-            ?max_capacity,
-            ?max_weight_bytes,
-            ?default_ttl,
-            ?time_to_idle,
+            memory = %config.memory,
+            max_capacity = ?config.max_capacity,
+            max_weight_bytes = ?config.max_weight_bytes,
+            default_ttl = ?config.default_ttl,
+            time_to_idle = ?config.time_to_idle,
             "caching and locking in process"
         );
-        let cache: Arc<dyn CacheService> = match memory {
-            MemoryBackend::Quick => {
-                let mut cache = QuickCacheService::builder().time_to_live(default_ttl);
-                if let Some(entries) = max_capacity {
-                    cache = cache.max_capacity(entries);
-                }
-                if let Some(bytes) = max_weight_bytes {
-                    cache = cache.max_weight(bytes);
-                }
-                if let Some(idle) = time_to_idle {
-                    cache = cache.time_to_idle(idle);
-                }
-                Arc::new(cache.build())
-            }
-            MemoryBackend::Moka => {
-                // `check` has refused a bound in bytes here.
-                let mut cache = MokaCacheService::builder().time_to_live(default_ttl);
-                if let Some(entries) = max_capacity {
-                    cache = cache.max_capacity(entries);
-                }
-                if let Some(idle) = time_to_idle {
-                    cache = cache.time_to_idle(idle);
-                }
-                Arc::new(cache.build())
-            }
+        let cache: Arc<dyn CacheService> = match config.memory {
+            MemoryBackend::Quick => Arc::new(quick(&config).build()),
+            MemoryBackend::Moka => Arc::new(moka(&config).build()),
         };
-        Ok(CacheServices::new(cache, Arc::new(LocalConcurrencyService::new()), None))
+        Ok(CacheServices::new(cache, Arc::new(LocalConcurrencyService::new())))
     }
+}
+
+/// The store that holds entries in front of Redis.
+pub(crate) fn near_store(config: &CacheConfig) -> Arc<dyn CacheStore> {
+    match config.memory {
+        MemoryBackend::Quick => Arc::new(quick(config).build_store()),
+        MemoryBackend::Moka => Arc::new(moka(config).build_store()),
+    }
+}
+
+fn quick(config: &CacheConfig) -> QuickCacheBuilder {
+    let mut cache = QuickCacheService::builder().time_to_live(config.default_ttl);
+    if let Some(entries) = config.max_capacity {
+        cache = cache.max_capacity(entries);
+    }
+    if let Some(bytes) = config.max_weight_bytes {
+        cache = cache.max_weight(bytes);
+    }
+    if let Some(idle) = config.time_to_idle {
+        cache = cache.time_to_idle(idle);
+    }
+    cache
+}
+
+/// `check` has refused a bound in bytes.
+fn moka(config: &CacheConfig) -> MokaCacheBuilder {
+    let mut cache = MokaCacheService::builder().time_to_live(config.default_ttl);
+    if let Some(entries) = config.max_capacity {
+        cache = cache.max_capacity(entries);
+    }
+    if let Some(idle) = config.time_to_idle {
+        cache = cache.time_to_idle(idle);
+    }
+    cache
 }
 
 impl From<CacheConfig> for CacheServicesBuilder {

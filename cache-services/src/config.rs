@@ -81,8 +81,20 @@ pub struct CacheConfig {
     pub time_to_idle: Option<Duration>,
     /// Which backend holds entries in process.
     pub memory: MemoryBackend,
-    /// Whether the process holds entries in front of Redis; on. No effect yet.
+    /// Whether the process holds entries in front of Redis, kept coherent over pub/sub; on. The
+    /// bounds above are then those of this near tier. No effect without Redis.
     pub near: bool,
+    /// `near_ttl_secs`: how long the near tier holds an entry at most; absent: as long as the
+    /// entry lives. At least 1 ms.
+    #[serde(
+        rename = "near_ttl_secs",
+        with = "seconds::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub near_ttl: Option<Duration>,
+    /// `near_grace_secs`: how long the near tier is still served when pub/sub is lost; 0.
+    #[serde(rename = "near_grace_secs", with = "seconds")]
+    pub near_grace: Duration,
     /// Whether to start when Redis cannot be reached, and to connect later; off. No effect
     /// without Redis.
     pub start_degraded: bool,
@@ -99,6 +111,8 @@ impl Default for CacheConfig {
             time_to_idle: None,
             memory: MemoryBackend::default(),
             near: true,
+            near_ttl: None,
+            near_grace: Duration::ZERO,
             start_degraded: false,
         }
     }
@@ -144,6 +158,8 @@ impl CacheConfig {
             time_to_idle,
             memory,
             near: _,
+            near_ttl,
+            near_grace: _,
             start_degraded: _,
         } = self;
         if *default_ttl < SHORTEST {
@@ -160,6 +176,14 @@ impl CacheConfig {
                 idle.as_secs_f64(),
                 "at least 0.001: with an idle time of zero nothing would ever be found; leave it \
                  out to keep entries as long as they live",
+            ));
+        }
+        if let Some(ttl) = near_ttl.filter(|ttl| *ttl < SHORTEST) {
+            return Err(Fault::value(
+                "near_ttl_secs (CACHE_NEAR_TTL_SECS)",
+                ttl.as_secs_f64(),
+                "at least 0.001: with a TTL of zero the near tier would hold nothing; to have none, \
+                 set near (CACHE_NEAR) to off",
             ));
         }
         if *memory == MemoryBackend::Moka && max_weight_bytes.is_some() {
@@ -189,6 +213,8 @@ impl fmt::Debug for CacheConfig {
             .field("time_to_idle", &self.time_to_idle)
             .field("memory", &self.memory)
             .field("near", &self.near)
+            .field("near_ttl", &self.near_ttl)
+            .field("near_grace", &self.near_grace)
             .field("start_degraded", &self.start_degraded)
             .finish()
     }

@@ -31,6 +31,10 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<CacheCon
             .get("CACHE_MEMORY", BACKENDS, |name| name.parse().ok())?
             .unwrap_or(default.memory),
         near: vars.get("CACHE_NEAR", SWITCH, switch)?.unwrap_or(default.near),
+        near_ttl: vars.get("CACHE_NEAR_TTL_SECS", SECONDS, seconds::parse)?,
+        near_grace: vars
+            .get("CACHE_NEAR_GRACE_SECS", SECONDS, seconds::parse)?
+            .unwrap_or(default.near_grace),
         start_degraded: vars
             .get("CACHE_START_DEGRADED", SWITCH, switch)?
             .unwrap_or(default.start_degraded),

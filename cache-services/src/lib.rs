@@ -22,6 +22,7 @@ pub use cache_core::{
     LockOptions, MAX_KEY_BYTES, ManualClock, ManyLoader, Policy, ReadThrough, ReadThroughBuilder,
     Selector, Timestamp, TypedCache, check_key, check_lock_key,
 };
+pub use cache_hybrid::{HybridCache, HybridCacheBuilder, TierStats, TieredStore};
 pub use cache_moka::MokaCacheService;
 pub use cache_quick::QuickCacheService;
-pub use cache_redis::{RedisCacheService, RedisConfig};
+pub use cache_redis::{RedisBus, RedisCacheService, RedisConfig, RedisStore};

@@ -1,41 +1,63 @@
-//! Both services on Redis.
+//! Both services on Redis, the cache with a near tier in front of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_concurrency::RedisConcurrencyService;
-use cache_core::CacheError;
-use cache_redis::{Connections, RedisCacheService, RedisConfig};
+use cache_core::{CacheError, CacheService};
+use cache_hybrid::HybridCache;
+use cache_redis::{Connections, RedisBus, RedisCacheService, RedisConfig, RedisStore};
 
-use crate::CacheServices;
+use crate::builder::near_store;
+use crate::{CacheConfig, CacheServices};
 
 /// How errors name the setting.
 const SETTING: &str = "redis_url (REDIS_URL)";
 
-/// What of the configuration is about Redis.
-pub(crate) struct Settings {
-    pub(crate) url: String,
-    pub(crate) namespace: String,
-    pub(crate) default_ttl: Duration,
-    pub(crate) start_degraded: bool,
-}
-
 /// Connects once, for the cache and the locks.
-pub(crate) async fn build(settings: Settings) -> Result<CacheServices, CacheError> {
-    let Settings { url, namespace, default_ttl, start_degraded } = settings;
-    let mut config = RedisConfig::from_url(url.trim()).map_err(named)?.default_ttl(default_ttl);
-    if !namespace.is_empty() {
-        config = config.namespace(namespace);
+pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServices, CacheError> {
+    let mut redis = RedisConfig::from_url(url).map_err(named)?.default_ttl(config.default_ttl);
+    if !config.namespace.is_empty() {
+        redis = redis.namespace(config.namespace.clone());
     }
-    tracing::info!(address = config.address(), start_degraded, "caching and locking on Redis");
-    let connections = match start_degraded {
-        true => Connections::connect_degraded(&config),
-        false => Connections::connect(&config).await,
+    tracing::info!(
+        address = redis.address(),
+        near = config.near,
+        start_degraded = config.start_degraded,
+        "caching and locking on Redis"
+    );
+    let connections = match config.start_degraded {
+        true => Connections::connect_degraded(&redis),
+        false => Connections::connect(&redis).await,
     }
     .map_err(named)?;
-    let locks = RedisConcurrencyService::new(connections.clone()).map_err(named)?;
-    let cache = RedisCacheService::new(connections.clone());
-    Ok(CacheServices::new(Arc::new(cache), Arc::new(locks), Some(connections)))
+    let locks = Arc::new(RedisConcurrencyService::new(connections.clone()).map_err(named)?);
+    let services = match config.near {
+        true => {
+            let cache = hybrid(config, connections.clone())?;
+            let tiers = cache.tiers().clone();
+            CacheServices::new(Arc::new(cache), locks).with_tiers(tiers)
+        }
+        false => {
+            let cache: Arc<dyn CacheService> =
+                Arc::new(RedisCacheService::new(connections.clone()));
+            CacheServices::new(cache, locks)
+        }
+    };
+    Ok(services.with_redis(connections))
+}
+
+fn hybrid(config: &CacheConfig, connections: Connections) -> Result<HybridCache, CacheError> {
+    let bus = RedisBus::new(connections.clone()).map_err(named)?;
+    let far = RedisStore::new(connections).with_bus(&bus);
+    HybridCache::builder()
+        .near(near_store(config))
+        .far(Arc::new(far))
+        .bus(Arc::new(bus))
+        .default_ttl(config.default_ttl)
+        .local_ttl(config.near_ttl.unwrap_or(Duration::MAX))
+        .grace(config.near_grace)
+        .build()
 }
 
 /// The same error, which names the setting that led there.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cache_core::{CacheError, CacheService, ConcurrencyService};
+use cache_hybrid::{TierStats, TieredStore};
 use cache_redis::Connections;
 
 use crate::{CacheConfig, CacheServicesBuilder};
@@ -37,15 +38,24 @@ pub struct CacheServices {
     concurrency: Arc<dyn ConcurrencyService>,
     /// What both use, if that is Redis.
     redis: Option<Connections>,
+    /// The cache's tiers, if it has two.
+    tiers: Option<TieredStore>,
 }
 
 impl CacheServices {
     pub(crate) fn new(
         cache: Arc<dyn CacheService>,
         concurrency: Arc<dyn ConcurrencyService>,
-        redis: Option<Connections>,
     ) -> Self {
-        Self { cache, concurrency, redis }
+        Self { cache, concurrency, redis: None, tiers: None }
+    }
+
+    pub(crate) fn with_redis(self, redis: Connections) -> Self {
+        Self { redis: Some(redis), ..self }
+    }
+
+    pub(crate) fn with_tiers(self, tiers: TieredStore) -> Self {
+        Self { tiers: Some(tiers), ..self }
     }
 
     /// The services that the process environment asks for; the crate's documentation lists the
@@ -112,6 +122,12 @@ impl CacheServices {
     #[must_use]
     pub fn concurrency(&self) -> Arc<dyn ConcurrencyService> {
         Arc::clone(&self.concurrency)
+    }
+
+    /// What goes on between the near tier and Redis; `None` where the cache is not made of the two.
+    #[must_use]
+    pub fn tier_stats(&self) -> Option<TierStats> {
+        self.tiers.as_ref().map(TieredStore::tier_stats)
     }
 
     /// Shuts the lock service down, through every handle: whoever waits for a lock, and whoever

@@ -14,6 +14,8 @@ fn full() -> CacheConfig {
         time_to_idle: Some(Duration::from_millis(7_500)),
         memory: MemoryBackend::Moka,
         near: false,
+        near_ttl: Some(Duration::from_secs(20)),
+        near_grace: Duration::from_millis(500),
         start_degraded: true,
     }
 }
@@ -30,6 +32,8 @@ fn from_toml() {
         time_to_idle_secs = 7.5
         memory = "moka"
         near = false
+        near_ttl_secs = 20
+        near_grace_secs = 0.5
         start_degraded = true
         "#,
     )
@@ -49,6 +53,8 @@ fn from_json() {
             "time_to_idle_secs": 7.5,
             "memory": "moka",
             "near": false,
+            "near_ttl_secs": 20,
+            "near_grace_secs": 0.5,
             "start_degraded": true
         }"#,
     )

@@ -49,6 +49,8 @@ fn every_variable_is_read() {
         ("CACHE_IDLE_SECS", "7.5"),
         ("CACHE_MEMORY", "moka"),
         ("CACHE_NEAR", "off"),
+        ("CACHE_NEAR_TTL_SECS", "20"),
+        ("CACHE_NEAR_GRACE_SECS", "0.5"),
         ("CACHE_START_DEGRADED", "true"),
     ])
     .unwrap();
@@ -61,6 +63,8 @@ fn every_variable_is_read() {
         time_to_idle: Some(Duration::from_millis(7_500)),
         memory: MemoryBackend::Moka,
         near: false,
+        near_ttl: Some(Duration::from_secs(20)),
+        near_grace: Duration::from_millis(500),
         start_degraded: true,
     };
     assert_eq!(config, expected);
