@@ -89,7 +89,9 @@ impl RedisConfig {
         self
     }
 
-    /// What every key begins with, `cache` by default; a colon follows it. 1 to 128 bytes.
+    /// What every key begins with, `cache` by default; a colon follows it. 1 to 128 bytes. One that
+    /// begins with another and a colon, `app:eu` beside `app`, lies within it: clearing the outer
+    /// clears both.
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
