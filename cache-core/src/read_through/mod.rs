@@ -20,7 +20,8 @@ use self::flights::Flights;
 use self::throttle::Throttle;
 use crate::{
     CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, ErrorKind, InvalidationBus,
-    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, check_key,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, Timestamp,
+    check_key,
 };
 
 mod chain;
@@ -151,7 +152,7 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
             return Ok(Some(entry));
         }
         let found = self.0.store.fetch(key).await.map_err(|error| self.0.failed(error, key))?;
-        self.0.count_fetched(found.as_ref());
+        self.0.count_fetched(found.as_ref(), self.0.clock.now());
         Ok(found)
     }
 
@@ -162,14 +163,17 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         if missing.is_empty() {
             return Ok(slots);
         }
-        let found = if missing.len() == keys.len() {
-            self.0.fetch_slots(keys).await?
-        } else {
-            let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
-            self.0.fetch_slots(&asked).await?
-        };
+        if missing.len() == keys.len() {
+            let found = self.0.fetch_slots(keys).await?;
+            let now = self.0.clock.now();
+            found.iter().for_each(|entry| self.0.count_fetched(entry.as_ref(), now));
+            return Ok(found);
+        }
+        let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
+        let found = self.0.fetch_slots(&asked).await?;
+        let now = self.0.clock.now();
         for (at, entry) in missing.into_iter().zip(found) {
-            self.0.count_fetched(entry.as_ref());
+            self.0.count_fetched(entry.as_ref(), now);
             slots[at] = entry;
         }
         Ok(slots)
@@ -342,9 +346,9 @@ impl<S> Inner<S> {
         error.with_key(key)
     }
 
-    fn count_fetched(&self, found: Option<&Entry>) {
+    fn count_fetched(&self, found: Option<&Entry>, now: Timestamp) {
         match found {
-            Some(entry) if self.clock.is_before(entry.fresh_until()) => {
+            Some(entry) if entry.is_fresh(now) => {
                 self.counters.hit(entry, Source::Remote);
             }
             _ => self.counters.miss(false),

@@ -28,6 +28,7 @@ mod sync {
 
 mod leases;
 mod loads;
+mod tiers;
 
 /// Every interleaving of a small case.
 fn exhaustively(case: fn()) {

@@ -100,8 +100,12 @@ impl RedisStore {
         ClockOffset::ahead(self.connections.offset_micros())
     }
 
+    fn moment(&self) -> Moment {
+        Moment { now: self.clock.now(), offset: self.offset() }
+    }
+
     /// What a reply to GET holds, as far as it can be told without the key's TTL.
-    fn read(&self, reply: Value) -> Result<Read, CacheError> {
+    fn read(&self, reply: Value, at: Moment) -> Result<Read, CacheError> {
         let bytes = match reply {
             Value::Nil => return Ok(Read::Nothing),
             Value::BulkString(bytes) => bytes,
@@ -113,7 +117,7 @@ impl RedisStore {
             refused => return self.connections.convert::<Vec<u8>>(refused).map(|_| Read::Nothing),
         };
         Ok(match decode(&bytes) {
-            Decoded::Value(value) => Read::Entry(value.to_entry(self.offset(), self.clock.now())),
+            Decoded::Value(value) => Read::Entry(value.to_entry(at.offset, at.now)),
             Decoded::LeaseOnly(_) => Read::Nothing,
             Decoded::Foreign(_) => Read::Foreign(bytes),
             Decoded::Unknown(reason) => {
@@ -125,7 +129,7 @@ impl RedisStore {
     }
 
     /// The entry, if it may still be served; plain JSON lives as long as its key.
-    async fn entry(&self, key: &str, read: Read) -> Result<Option<Entry>, CacheError> {
+    async fn entry(&self, key: &str, read: Read, at: Moment) -> Result<Option<Entry>, CacheError> {
         let entry = match read {
             Read::Nothing => return Ok(None),
             Read::Entry(entry) => entry,
@@ -140,7 +144,7 @@ impl RedisStore {
                 foreign_entry(&json, ttl, self.clock.now())
             }
         };
-        Ok(Some(entry).filter(|entry| self.clock.is_before(entry.servable_until())))
+        Ok(Some(entry).filter(|entry| entry.is_servable(at.now)))
     }
 
     fn settle(&self, key: &str, entry: Entry) -> Result<Entry, CacheError> {
@@ -190,6 +194,13 @@ fn over() -> Entry {
     Entry::restore(None::<Vec<u8>>, Timestamp::ZERO, Timestamp::ZERO)
 }
 
+/// When a reply is looked at: asked once for many values.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    offset: ClockOffset,
+}
+
 /// What a GET found.
 enum Read {
     Nothing,
@@ -208,8 +219,9 @@ impl CacheStore for RedisStore {
         check_key(key)?;
         let mut cmd = redis::cmd("GET");
         cmd.arg(self.keys.name(key));
-        let read = self.read(self.connections.reply(READ, &cmd).await?)?;
-        self.entry(key, read).await
+        let reply = self.connections.reply(READ, &cmd).await?;
+        let at = self.moment();
+        self.entry(key, self.read(reply, at)?, at).await
     }
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
@@ -221,16 +233,16 @@ impl CacheStore for RedisStore {
             }
             async move {
                 let values = self.connections.query::<Vec<Value>>(READ, &cmd).await?;
-                let read = |(at, value)| self.read(value).map(|read| (at, read));
-                chunk.into_iter().zip(values).map(read).collect::<Result<Vec<_>, _>>()
+                Ok::<_, CacheError>(chunk.into_iter().zip(values))
             }
         };
         let name = |at: usize| self.keys.key(&keys[at]);
         let chunks = chunks(keys.len(), CHUNK, self.connections.is_cluster(), name);
         let found = try_join_all(chunks.into_iter().map(fetch)).await?;
         let mut slots = vec![None; keys.len()];
-        for (at, read) in found.into_iter().flatten() {
-            slots[at] = self.entry(&keys[at], read).await?;
+        let now = self.moment();
+        for (at, value) in found.into_iter().flatten() {
+            slots[at] = self.entry(&keys[at], self.read(value, now)?, now).await?;
         }
         Ok(slots)
     }
