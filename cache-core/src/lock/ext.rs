@@ -116,6 +116,54 @@ pub trait ConcurrencyServiceExt: ConcurrencyService {
         F: Future + Send,
         F::Output: Send;
 
+    /// Renews something that many need and one must renew, such as a token: gives what `is_fresh`
+    /// finds, or what `refresh` makes under the lock `key` if it finds nothing there.
+    ///
+    /// `is_fresh` is asked before the lock is, and again under it, for whoever was in front has
+    /// refreshed. It has to look where `refresh` leaves its result. `refresh` runs once per lock held;
+    /// if it fails, the next in line tries. If the lock is not to be had, `is_fresh` is asked a last
+    /// time. It never refreshes without the lock.
+    ///
+    /// The lock's fencing token is for the write that keeps the result, so that a holder that was
+    /// halted for longer than its lease cannot overwrite a newer one.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_lock`](Self::with_lock). What `refresh` says is in its own output.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`with_lock`](Self::with_lock): dropping the future drops a refresh under way.
+    ///
+    /// ```no_run
+    /// # use cache_core::{CacheService, CacheServiceExt, ConcurrencyService, ConcurrencyServiceExt};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # async fn ask_the_identity_provider() -> Result<String, String> { Ok("token".into()) }
+    /// # async fn run(
+    /// #     cache: Arc<dyn CacheService>, locks: Arc<dyn ConcurrencyService>,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let is_fresh = || async { cache.get::<String>("token:7").await.ok().flatten().map(Ok) };
+    /// let refresh = |_held| async {
+    ///     let token = ask_the_identity_provider().await?;
+    ///     let kept = cache.set("token:7", &token, Duration::from_secs(300)).await;
+    ///     kept.map_err(|error| error.to_string()).map(|()| token)
+    /// };
+    /// let token = locks.refresh_once("token:7", is_fresh, refresh).await??;
+    /// # let _ = token; Ok(()) }
+    /// ```
+    fn refresh_once<T, C, Fresh, R, Refresh>(
+        &self,
+        key: &str,
+        is_fresh: C,
+        refresh: R,
+    ) -> impl Future<Output = Result<T, LockError>> + Send
+    where
+        T: Send,
+        C: Fn() -> Fresh + Send + Sync,
+        Fresh: Future<Output = Option<T>> + Send,
+        R: FnOnce(HeldLock) -> Refresh + Send,
+        Refresh: Future<Output = T> + Send;
+
     /// Runs `section` if the lock is free and nobody waits for it; `None` if not, also where the
     /// caller holds it itself.
     ///
@@ -170,6 +218,34 @@ impl<S: ConcurrencyService + ?Sized> ConcurrencyServiceExt for S {
         keys.sort_unstable();
         keys.dedup();
         under_all(self, &keys, section).await
+    }
+
+    async fn refresh_once<T, C, Fresh, R, Refresh>(
+        &self,
+        key: &str,
+        is_fresh: C,
+        refresh: R,
+    ) -> Result<T, LockError>
+    where
+        T: Send,
+        C: Fn() -> Fresh + Send + Sync,
+        Fresh: Future<Output = Option<T>> + Send,
+        R: FnOnce(HeldLock) -> Refresh + Send,
+        Refresh: Future<Output = T> + Send,
+    {
+        if let Some(fresh) = is_fresh().await {
+            return Ok(fresh);
+        }
+        let section = |held| async {
+            match is_fresh().await {
+                Some(fresh) => fresh,
+                None => refresh(held).await,
+            }
+        };
+        match self.with_lock_opts(key, &LockOptions::default(), section).await {
+            Err(error) => is_fresh().await.ok_or(error),
+            done => done,
+        }
     }
 
     async fn try_with_lock<F>(&self, key: &str, section: F) -> Result<Option<F::Output>, LockError>

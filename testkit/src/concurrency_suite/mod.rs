@@ -27,6 +27,7 @@ mod harness;
 mod leases;
 mod macros;
 mod queue;
+mod refresh;
 mod sections;
 
 pub use admin::*;
@@ -35,4 +36,5 @@ pub use harness::{
 };
 pub use leases::*;
 pub use queue::*;
+pub use refresh::*;
 pub use sections::*;
