@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
 use self::counters::{Counters, Source, bump};
+use self::detach::{Detach, Detached};
 use self::flight::Flight;
 use self::flights::Flights;
 use self::throttle::Throttle;
@@ -26,6 +27,7 @@ use crate::{
 
 mod chain;
 mod counters;
+mod detach;
 mod flight;
 mod flights;
 mod load;
@@ -318,7 +320,7 @@ impl<S: CacheStore> CacheService for ReadThrough<S> {
 
 impl<S> Inner<S> {
     fn detaching<'a>(&'a self, what: Detached<'a>) -> Detach<'a> {
-        Detach { flights: &self.flights, what }
+        Detach::new(&self.flights, what)
     }
 
     fn date(&self, entry: Entry) -> Entry {
@@ -353,37 +355,6 @@ impl<S> Inner<S> {
             }
             _ => self.counters.miss(false),
         }
-    }
-}
-
-/// Detaches what a write or removal selects when dropped: after it, however it ended, a dropped
-/// future included.
-struct Detach<'a> {
-    flights: &'a Flights<Flight>,
-    what: Detached<'a>,
-}
-
-enum Detached<'a> {
-    Key(&'a str),
-    Keys(Vec<String>),
-    Selected(&'a Selector),
-}
-
-impl Detached<'_> {
-    fn detach(&self, flights: &Flights<Flight>) {
-        match self {
-            Self::Key(key) => flights.detach(key),
-            Self::Keys(keys) | Self::Selected(Selector::Keys(keys)) => {
-                keys.iter().for_each(|key| flights.detach(key));
-            }
-            Self::Selected(selector) => flights.detach_where(|key| selector.matches(key)),
-        }
-    }
-}
-
-impl Drop for Detach<'_> {
-    fn drop(&mut self) {
-        self.what.detach(self.flights);
     }
 }
 
