@@ -186,7 +186,7 @@ async fn p1_10_lease_ran_out_before_the_fill() {
     other.set("stale", &9_u64, stale).await.unwrap();
     eventually_async(async || get(&other, "stale").await.is_none()).await;
     let LeaseOutcome::Granted(lease) =
-        other.lease("stale", Duration::from_millis(20)).await.unwrap()
+        other.lease_to_replace("stale", Duration::from_millis(20)).await.unwrap()
     else {
         unreachable!("nobody else asks");
     };

@@ -1,5 +1,5 @@
--- abandon: gives the lease on KEYS[1] back. ARGV: lease id (8 bytes); channel and
--- message for whoever waits, or neither. 1: done. 0: not there.
+-- abandon: gives the lease on KEYS[1] back. ARGV: lease id (8 bytes); channel and message for whoever
+-- waits, or neither. 1: done. 0: not there.
 local head, _, failure = read_header()
 if failure then return failure end
 local kind = kind_of(head)

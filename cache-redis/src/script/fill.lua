@@ -1,6 +1,7 @@
 -- fill: puts a record under KEYS[1] if the lease is still good.
--- ARGV: lease id (8 bytes), the record; channel and message for whoever waits, or neither. Its key lives until the record's servable-until; one that
--- is over already leaves no key. 1: done. 0: the lease was revoked or has run out.
+-- ARGV: lease id (8 bytes), the record; channel and message for whoever waits, or neither. Its key
+-- lives until the record's servable-until; one that is over already leaves no key. 1: done. 0: the
+-- lease was revoked or has run out.
 local head, _, failure = read_header()
 if failure then return failure end
 local kind = kind_of(head)

@@ -9,7 +9,8 @@ local ttl = math.min(math.max(tonumber(ARGV[2]), 0), MAX_LEASE)
 local head, wrong_type, failure = read_header()
 if failure then return failure end
 local now = server_now()
-local region = '\001' .. string.rep('\000', 11) .. id .. struct.pack('>I8', now + ttl)
+local deadline = struct.pack('>I8', now + ttl)
+local region = '\001' .. string.rep('\000', 3) .. deadline .. id .. deadline
 
 local function lease_alone()
   -- The constant is the checksum of these bytes.

@@ -64,9 +64,10 @@ local function lease_id(head)
   return string.sub(head, 49, 56)
 end
 
--- How long the lease still runs, in microseconds: more than 0 or nil.
+-- How long the lease still runs, in microseconds: more than 0 or nil. The deadline stands there
+-- twice: where the two differ the lease is damaged and none.
 local function lease_left(head, now)
-  if not is_marked(head) then return nil end
+  if not is_marked(head) or string.sub(head, 41, 48) ~= string.sub(head, 57, 64) then return nil end
   local left = u64(head, 57) - now
   return left > 0 and left <= MAX_LEASE and left or nil
 end

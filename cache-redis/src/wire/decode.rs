@@ -72,9 +72,11 @@ fn version_1(bytes: &[u8]) -> Result<Decoded<'_>, Reason> {
 /// The lease region is taken as it is: it is not covered by the checksum, and whatever it holds
 /// must not cost the value.
 fn lease(header: &[u8; HEADER_LEN]) -> Option<LeaseMark> {
-    (header[at::MARKS] & mark::LEASED != 0).then(|| LeaseMark {
+    let deadline = u64_at::<{ at::LEASE_DEADLINE }>(header);
+    let whole = u64_at::<{ at::LEASE_CHECK }>(header) == deadline;
+    (header[at::MARKS] & mark::LEASED != 0 && whole).then(|| LeaseMark {
         id: u64_at::<{ at::LEASE_ID }>(header),
-        deadline: Timestamp::from_micros(u64_at::<{ at::LEASE_DEADLINE }>(header)),
+        deadline: Timestamp::from_micros(deadline),
     })
 }
 

@@ -69,11 +69,13 @@ fn wire_local_ttl(ttl: Option<Duration>) -> u32 {
 fn lease_region(lease: Option<LeaseMark>) -> [u8; HEADER_LEN - at::MARKS] {
     let mut region = [0; HEADER_LEN - at::MARKS];
     if let Some(LeaseMark { id, deadline }) = lease {
-        let (marks, rest) = region.split_at_mut(at::LEASE_ID - at::MARKS);
-        let (lease_id, lease_deadline) = rest.split_at_mut(at::LEASE_DEADLINE - at::LEASE_ID);
-        marks[0] = mark::LEASED;
-        lease_id.copy_from_slice(&id.to_be_bytes());
-        lease_deadline.copy_from_slice(&wire_time(deadline).to_be_bytes());
+        let mut put = |at: usize, number: u64| {
+            region[at - at::MARKS..][..8].copy_from_slice(&number.to_be_bytes());
+        };
+        put(at::LEASE_CHECK, wire_time(deadline));
+        put(at::LEASE_ID, id);
+        put(at::LEASE_DEADLINE, wire_time(deadline));
+        region[0] = mark::LEASED;
     }
     region
 }

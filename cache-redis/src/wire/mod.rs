@@ -50,6 +50,7 @@ mod at {
     pub(super) const LOCAL_TTL: usize = 28;
     pub(super) const CHECKSUM: usize = 32;
     pub(super) const MARKS: usize = 36;
+    pub(super) const LEASE_CHECK: usize = 40;
     pub(super) const LEASE_ID: usize = 48;
     pub(super) const LEASE_DEADLINE: usize = 56;
 }

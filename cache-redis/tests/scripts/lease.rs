@@ -53,6 +53,25 @@ fn a_lease_that_ran_out_on_a_key_that_stays_is_taken_over() {
     assert!(r.fill(TWO, &record));
 }
 
+/// Not a byte of it is covered by the checksum, and it must not keep loaders away for long.
+#[test]
+fn p6_01_a_damaged_deadline_is_no_lease() {
+    let mut r = redis();
+    let stale = r.record(-1, 60_000);
+    for at in (40..48).chain(56..64) {
+        r.set(&stale);
+        assert_eq!(r.lease(ONE, LONG), LeaseReply::Granted);
+        let mut damaged = r.get();
+        damaged[at] ^= 0x20;
+        r.set(&damaged);
+        assert!(r.mark().is_none(), "byte {at}");
+        let record = r.record(1_000, 1_000);
+        assert!(!r.fill(ONE, &record), "byte {at}");
+        assert_eq!(r.lease(TWO, LONG), LeaseReply::Granted, "byte {at}");
+        assert!(r.fill(TWO, &record), "byte {at}");
+    }
+}
+
 #[test]
 fn lease_times_have_bounds() {
     let mut r = redis();
