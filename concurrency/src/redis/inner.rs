@@ -14,7 +14,7 @@ use super::holds::Holds;
 use super::names::Namespace;
 use super::release::{Backlog, Job};
 use super::script::Redis;
-use super::{release, renew};
+use super::{eviction, release, renew};
 use crate::LocalConcurrencyService;
 
 /// Lives as long as a service or a guard of it.
@@ -32,6 +32,8 @@ pub(crate) struct Inner {
     /// Attempts under way; each ends within the budget of one operation.
     attempts: Mutex<JoinSet<()>>,
     renewer: JoinHandle<()>,
+    /// Looks at the server's settings once, and ends.
+    looker: JoinHandle<()>,
 }
 
 impl Inner {
@@ -47,6 +49,7 @@ impl Inner {
         let holds = Arc::new(Holds::default());
         let (jobs, queue) = unbounded_channel();
         let renewer = runtime.spawn(renew::run(Arc::clone(&holds), redis.clone(), clock.clone()));
+        let looker = runtime.spawn(eviction::warn(redis.clone()));
         // Ends by itself, once all senders are gone and it has done what they sent: the last
         // guard may be dropped after the last service, and is to be given back all the same.
         drop(runtime.spawn(release::run(redis.clone(), clock.clone(), queue)));
@@ -63,6 +66,7 @@ impl Inner {
             runtime,
             attempts: Mutex::default(),
             renewer,
+            looker,
         }))
     }
 
@@ -85,6 +89,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.renewer.abort();
+        self.looker.abort();
     }
 }
 

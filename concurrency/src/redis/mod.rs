@@ -4,10 +4,12 @@
 //! - `acquire.rs`: from a caller to a guard, `hold.rs` what a grant consists of;
 //! - `holds.rs` and `renew.rs`: the locks held, and the task that renews them;
 //! - `release.rs`: the task that gives them back;
+//! - `eviction.rs`: a look at the server's settings;
 //! - `script.rs` and `names.rs`: what Redis is asked, and where things stand there.
 
 mod acquire;
 mod error;
+mod eviction;
 mod hold;
 mod holds;
 mod inner;
