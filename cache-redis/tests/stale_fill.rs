@@ -184,13 +184,14 @@ async fn p1_10_lease_ran_out_before_the_fill() {
     // On a stale value, which outlives the lease.
     let stale = Policy::ttl(Duration::from_millis(1)).stale_for(LASTING);
     other.set("stale", &9_u64, stale).await.unwrap();
+    let third = patient(&server.url()).await;
     eventually_async(async || get(&other, "stale").await.is_none()).await;
+    eventually_async(async || get(&third, "stale").await.is_none()).await;
     let LeaseOutcome::Granted(lease) =
         other.lease_to_replace("stale", Duration::from_millis(20)).await.unwrap()
     else {
         unreachable!("nobody else asks");
     };
-    let third = patient(&server.url()).await;
     assert_eq!(load(&third, "stale", 2).await, 2, "the lease never ran out");
     let entry = cache_core::Entry::encode(&1_u64, &Policy::ttl(LASTING)).unwrap();
     assert!(!other.fill(lease, entry).await.unwrap());
