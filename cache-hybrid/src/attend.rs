@@ -1,12 +1,13 @@
-//! The task that listens to the bus, tells of writes that were gathered, and replays.
+//! The tasks of a store: one listens to the bus, one tells of writes that were gathered, one replays.
+//! None waits for another: what the bus says counts at once, however slow the far tier is.
 //!
-//! It ends with the store: it holds it weakly, and is aborted with it.
+//! They end with the store: each holds it weakly while it waits, and is aborted with it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cache_core::{BoxStream, BusEvent, CacheError, ErrorKind, Selector, Timestamp, check_key};
+use cache_core::{BoxStream, BusEvent, CacheError, ErrorKind, Selector, check_key};
 use futures_util::StreamExt;
 use tokio::runtime::Handle;
 
@@ -16,7 +17,7 @@ use crate::stats::bump;
 /// Between attempts to replay.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Starts it, if there is something to attend to.
+/// Starts those that there is something to do for.
 pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
     if inner.bus.is_none() && inner.far.is_none() {
         return Ok(());
@@ -25,54 +26,60 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
         let message = "a cache with a far tier or a bus needs a tokio runtime: build it in one";
         CacheError::new(ErrorKind::Config, message).with_source(error)
     })?;
-    let events = inner.bus.as_ref().map(|bus| bus.subscribe());
-    let task = runtime.spawn(attend(Arc::downgrade(inner), events));
-    *inner.attendant.lock() = Some(task.abort_handle());
+    let mut tasks = inner.tasks.lock();
+    tasks.push(runtime.spawn(replay(Arc::downgrade(inner))).abort_handle());
+    if let Some(bus) = &inner.bus {
+        let events = bus.subscribe();
+        tasks.push(runtime.spawn(listen(Arc::downgrade(inner), events)).abort_handle());
+        tasks.push(runtime.spawn(tell(Arc::downgrade(inner))).abort_handle());
+    }
     Ok(())
 }
 
-async fn attend(weak: Weak<Inner>, mut events: Option<BoxStream<'static, BusEvent>>) {
-    let mut retry_at = None::<Timestamp>;
+async fn listen(weak: Weak<Inner>, mut events: BoxStream<'static, BusEvent>) {
     loop {
-        let Some(inner) = weak.upgrade() else { return };
-        let (clock, work) = (inner.clock.clone(), Arc::clone(&inner.work));
-        if inner.missed.len() + inner.untold.len() > 0 {
-            retry_at.get_or_insert_with(|| clock.now() + RETRY);
-        }
-        let wake = [inner.teller.due(), retry_at].into_iter().flatten().min();
-        // So that waiting does not keep the store alive.
-        drop(inner);
-        let event = tokio::select! {
-            event = next(&mut events) => Some(event),
-            () = work.notified() => None,
-            () = clock.sleep_until(wake.unwrap_or(Timestamp::MAX)), if wake.is_some() => None,
-        };
+        let event = events.next().await;
         let Some(inner) = weak.upgrade() else { return };
         match event {
-            Some(Some(event)) => inner.heard(event).await,
-            Some(None) => {
-                events = None;
-                inner.heard(BusEvent::Disconnected).await;
-            }
-            None => {}
-        }
-        if let Some(keys) = inner.teller.take() {
-            // What could not be told is owed, and tried again below.
-            let _ = inner.tell_or_owe(&Selector::Keys(keys)).await;
-        }
-        if retry_at.is_some_and(|at| clock.now() >= at) {
-            retry_at = None;
-            // Again and again, as long as something is owed.
-            let _ = inner.replayed().await;
-            let _ = inner.told().await;
+            Some(event) => inner.heard(event).await,
+            None => return inner.lost(),
         }
     }
 }
 
-async fn next(events: &mut Option<BoxStream<'static, BusEvent>>) -> Option<BusEvent> {
-    match events {
-        Some(events) => events.next().await,
-        None => std::future::pending().await,
+async fn tell(weak: Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let (clock, gathered, due) =
+            (inner.clock.clone(), Arc::clone(&inner.gathered), inner.teller.due());
+        // So that waiting does not keep the store alive.
+        drop(inner);
+        match due {
+            Some(due) => clock.sleep_until(due).await,
+            None => gathered.notified().await,
+        }
+        let Some(inner) = weak.upgrade() else { return };
+        if let Some(keys) = inner.teller.take() {
+            // What could not be told is owed, and replayed.
+            let _ = inner.tell_or_owe(&Selector::Keys(keys)).await;
+        }
+    }
+}
+
+async fn replay(weak: Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let (clock, owed) = (inner.clock.clone(), Arc::clone(&inner.owed));
+        let idle = inner.missed.len() + inner.untold.len() == 0;
+        drop(inner);
+        if idle {
+            owed.notified().await;
+        }
+        clock.sleep(RETRY).await;
+        let Some(inner) = weak.upgrade() else { return };
+        // Again and again, as long as something is owed.
+        let _ = inner.replayed().await;
+        let _ = inner.told().await;
     }
 }
 

@@ -59,17 +59,17 @@ pub(crate) struct Inner {
     pub(crate) waiters: Waiters,
     pub(crate) listeners: RwLock<Vec<RemovalListener>>,
     pub(crate) counters: Counters,
-    /// There is something for the attendant to do.
-    pub(crate) work: Arc<Notify>,
-    /// The task of `attend.rs`, which ends with this.
-    pub(crate) attendant: Mutex<Option<AbortHandle>>,
+    /// Something was gathered that is to be told.
+    pub(crate) gathered: Arc<Notify>,
+    /// Something is owed that is to be replayed.
+    pub(crate) owed: Arc<Notify>,
+    /// Those of `attend.rs`, which end with this.
+    pub(crate) tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(attendant) = self.attendant.get_mut() {
-            attendant.abort();
-        }
+        self.tasks.get_mut().iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -87,8 +87,9 @@ impl Inner {
             waiters: Waiters::default(),
             listeners: RwLock::default(),
             counters: Counters::default(),
-            work: Arc::default(),
-            attendant: Mutex::default(),
+            gathered: Arc::default(),
+            owed: Arc::default(),
+            tasks: Mutex::default(),
             near,
             far,
             bus,
@@ -263,7 +264,7 @@ impl Inner {
     /// An invalidation did not reach the far tier, and so nobody.
     pub(crate) fn owe_far(&self, what: &Selector) {
         self.missed.add(what);
-        self.work.notify_one();
+        self.owed.notify_one();
     }
 
     /// Nobody knows whom an invalidation has reached.
@@ -277,7 +278,7 @@ impl Inner {
     fn owe_bus(&self, what: &Selector) {
         if self.bus.is_some() {
             self.untold.add(what);
-            self.work.notify_one();
+            self.owed.notify_one();
         }
     }
 }

@@ -169,7 +169,7 @@ impl Inner {
         }
         if let Selector::Keys(keys) = what {
             self.teller.add(keys.iter().cloned());
-            self.work.notify_one();
+            self.gathered.notify_one();
         }
         Ok(())
     }

@@ -146,3 +146,25 @@ async fn replays_are_bounded_and_counted() {
     let stats = a.cache.tiers().tier_stats();
     assert_eq!((stats.replays_pending, stats.replays_dropped), (10, 15));
 }
+
+#[tokio::test]
+async fn p2_a_slow_replay_does_not_delay_what_the_bus_says() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    b.set("k", 1).await;
+    let_others_run().await;
+    assert_eq!(a.get("k").await, Some(1));
+    fleet.far_is_down();
+    assert!(a.cache.invalidate("other").await.is_err());
+    fleet.faults.heal();
+    let gate = fleet.faults.when(Operation::is_remove).hold();
+    let_others_run().await;
+    fleet.clock.advance(Duration::from_millis(250));
+    gate.reached().await;
+    b.set("k", 2).await;
+    eventually(|| a.holds("k").is_none()).await;
+    gate.open();
+    fleet.retry().await;
+    assert_eq!(a.get("k").await, Some(2));
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
