@@ -14,6 +14,8 @@ Usage: cargo run --release --example tenants -- [OPTIONS]
   --seed N       seed of the generated data and workload [1]
   --trace FILE   replay a recorded trace instead of a Zipf workload: big-endian u32 keys, also
                  packed with xz; each key is mapped onto an organisation
+  --instances N  instances of the service, each with caches and connections of its own, that share
+                 the Redis of REDIS_URL, up to 16; the lookups and checks are spread over them [1]
   -h, --help     this text
 
 The cache is set up from the environment, for example CACHE_MEMORY=moka, CACHE_MAX_CAPACITY=500
@@ -21,6 +23,7 @@ or CACHE_TTL_SECS=1.";
 
 /// More would need more memory for the latencies than a demonstration should take.
 const MOST_LOOKUPS: usize = 20_000_000;
+const MOST_INSTANCES: usize = 16;
 
 /// What was asked for.
 #[derive(Debug, PartialEq)]
@@ -35,6 +38,7 @@ pub(crate) struct Args {
     pub(crate) lookups: Option<usize>,
     pub(crate) seed: u64,
     pub(crate) trace: Option<PathBuf>,
+    pub(crate) instances: usize,
 }
 
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -49,7 +53,7 @@ pub(crate) enum ArgsError {
 
 impl Args {
     pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, ArgsError> {
-        let mut parsed = Self { lookups: None, seed: 1, trace: None };
+        let mut parsed = Self { lookups: None, seed: 1, trace: None, instances: 1 };
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             // `--name value` or `--name=value`.
@@ -70,6 +74,11 @@ impl Args {
                 (Some("--trace"), _) => {
                     let value = joined.or_else(|| args.next()).filter(|path| !path.is_empty());
                     parsed.trace = Some(value.ok_or(ArgsError::NoValue("--trace"))?.into());
+                }
+                (Some("--instances"), _) => {
+                    let value = joined.or_else(|| args.next());
+                    let instances = number("--instances", value, 1, MOST_INSTANCES as u64)?;
+                    parsed.instances = instances as usize;
                 }
                 (Some("-h" | "--help"), None) => return Ok(Asked::Help),
                 _ => return Err(ArgsError::Unknown(arg)),
@@ -108,13 +117,16 @@ mod tests {
 
     #[test]
     fn nothing_means_the_defaults() {
-        assert_eq!(parse(""), Ok(Asked::Run(Args { lookups: None, seed: 1, trace: None })));
+        let args = Args { lookups: None, seed: 1, trace: None, instances: 1 };
+        assert_eq!(parse(""), Ok(Asked::Run(args)));
     }
 
     #[test]
     fn all_options() {
-        let args = Args { lookups: Some(5_000), seed: 7, trace: Some("a.trace".into()) };
-        assert_eq!(parse("--lookups 5,000 --seed 7 --trace a.trace"), Ok(Asked::Run(args)));
+        let trace = Some("a.trace".into());
+        let args = Args { lookups: Some(5_000), seed: 7, trace, instances: 3 };
+        let line = "--lookups 5,000 --seed 7 --trace a.trace --instances=3";
+        assert_eq!(parse(line), Ok(Asked::Run(args)));
     }
 
     #[test]
@@ -137,6 +149,7 @@ mod tests {
                 "--lookups 20000001",
                 r#"--lookups is "20000001"; it must be a whole number from 1 to 20000000"#,
             ),
+            ("--instances 0", r#"--instances is "0"; it must be a whole number from 1 to 16"#),
             (
                 "--seed -1",
                 r#"--seed is "-1"; it must be a whole number from 0 to 18446744073709551615"#,

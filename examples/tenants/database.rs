@@ -18,6 +18,9 @@ use crate::service::{Identity, Role, Tenant, User};
 /// Connections at most, as a pool in front of a real database would have.
 pub(crate) const CONNECTIONS: usize = 4;
 
+/// What [`Database::tenant`] makes of them.
+pub(crate) const QUERIES_PER_TENANT: u64 = 3;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseError {
     #[error("no organisation is known by {0:?}")]

@@ -29,7 +29,7 @@ impl Organisation {
 }
 
 /// By what an organisation is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum By {
     Slug,
     Host,

@@ -3,6 +3,9 @@
 //! Start reading at `service.rs`, the part that a real service would have; `role_change.rs` and
 //! `token_refresh.rs` show the two situations in which caches and locks usually go wrong. The rest
 //! is the database, the workload and the measuring.
+//!
+//! With `--instances` several instances of the service do the same together, over one Redis:
+//! `fleet.rs`.
 
 // A program talks to whoever runs it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -10,8 +13,12 @@
 mod args;
 mod database;
 mod directory;
+mod fleet;
+mod fleet_report;
 mod format;
 mod measure;
+mod one_load;
+mod propagation;
 mod report;
 mod role_change;
 mod seed;
@@ -24,13 +31,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cache_services::CacheServices;
-
 use crate::args::{Args, Asked};
 use crate::database::Database;
+use crate::directory::Directory;
+use crate::fleet::Fleet;
+use crate::fleet_report::FleetReport;
 use crate::format::{count, duration};
 use crate::measure::{Route, measure};
-use crate::service::TenantService;
 use crate::workload::Workload;
 
 /// Any error; the program only prints them.
@@ -75,7 +82,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(args: &Args, workload: &Workload) -> Result<(), AnyError> {
-    let services = CacheServices::from_env().await?;
+    let services = fleet::connect(args.instances).await?;
 
     let start = Instant::now();
     let (database, directory) = Database::create(args.seed).await?;
@@ -86,23 +93,47 @@ async fn run(args: &Args, workload: &Workload) -> Result<(), AnyError> {
         count(directory.users()),
         duration(start.elapsed()),
     );
+    let fleet = Fleet::new(services, database);
+    let shown = show(&fleet, &directory, workload).await;
+    let ended = fleet.shutdown().await;
+    shown?;
+    ended?;
+    println!("All checks passed.");
+    Ok(())
+}
+
+/// Measures, and checks what is promised.
+async fn show(
+    fleet: &Fleet,
+    directory: &Arc<Directory>,
+    workload: &Workload,
+) -> Result<(), AnyError> {
+    let several = fleet.len() > 1;
+    let asked = if several { format!(" of {} instances", fleet.len()) } else { String::new() };
     println!(
-        "{} tasks look tenants up by slug, host and UUID: {}\n",
+        "{} tasks{asked} look tenants up by slug, host and UUID: {}\n",
         measure::TASKS,
         workload.name
     );
-
-    let tenants = TenantService::new(services.cache(), Arc::clone(&database));
     let few = workload.first(UNCACHED_LOOKUPS);
-    let without = measure(Route::Database, &tenants, &directory, &few).await?;
-    let with = measure(Route::Cache, &tenants, &directory, workload).await?;
-    report::print(&without, &with, &services.cache().stats());
+    let without = measure(Route::Database, fleet, directory, &few).await?;
+    let mut parts = FleetReport::start(fleet);
+    let with = measure(Route::Cache, fleet, directory, workload).await?;
+    parts.part("lookups", fleet);
+    report::print(&without, &with, &fleet.stats());
 
     println!("\nEvery one of these lookups returned the organisation that was asked for.");
-    role_change::demonstrate(&tenants, &directory).await?;
-    token_refresh::demonstrate(&services).await?;
-
-    services.shutdown().await;
-    println!("All checks passed.");
+    if several {
+        one_load::check(&with, workload, fleet)?;
+    }
+    role_change::demonstrate(fleet, directory).await?;
+    parts.part("role changes", fleet);
+    token_refresh::demonstrate(fleet).await?;
+    parts.part("token refresh", fleet);
+    if several {
+        let propagation = propagation::measure(fleet, directory).await?;
+        parts.part("propagation", fleet);
+        parts.print(fleet, &propagation);
+    }
     Ok(())
 }

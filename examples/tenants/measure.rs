@@ -1,4 +1,5 @@
-//! Many tasks that look tenants up at once, and how long each lookup took.
+//! Many tasks that look tenants up at once, and how long each lookup took. With several instances
+//! each task asks one of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::AnyError;
 use crate::directory::Directory;
+use crate::fleet::Fleet;
 use crate::service::TenantService;
 use crate::workload::Workload;
 
@@ -49,16 +51,16 @@ impl Measured {
 
 pub(crate) async fn measure(
     route: Route,
-    tenants: &TenantService,
+    fleet: &Fleet,
     directory: &Arc<Directory>,
     workload: &Workload,
 ) -> Result<Measured, AnyError> {
     let bar = progress_bar(workload.picks.len() as u64, route)?;
-    let queries_before = tenants.database().queries();
+    let queries_before = fleet.database().queries();
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for first in 0..TASKS {
-        let (tenants, directory) = (tenants.clone(), Arc::clone(directory));
+        let (tenants, directory) = (fleet.tenants(first).clone(), Arc::clone(directory));
         let (workload, bar) = (workload.clone(), bar.clone());
         tasks.spawn(
             async move { look_up(first, route, &tenants, &directory, &workload, &bar).await },
@@ -71,7 +73,7 @@ pub(crate) async fn measure(
     let elapsed = start.elapsed();
     bar.finish_and_clear();
     latencies.sort_unstable();
-    Ok(Measured { queries: tenants.database().queries() - queries_before, elapsed, latencies })
+    Ok(Measured { queries: fleet.database().queries() - queries_before, elapsed, latencies })
 }
 
 /// One task: every 64th lookup of the workload, each checked and timed.
@@ -117,7 +119,7 @@ fn progress_bar(lookups: u64, route: Route) -> Result<ProgressBar, AnyError> {
 }
 
 /// The nearest-rank percentile of what is in ascending order; zero of nothing.
-fn percentile(ascending: &[Duration], part: f64) -> Duration {
+pub(crate) fn percentile(ascending: &[Duration], part: f64) -> Duration {
     let rank = (ascending.len() as f64 * part).ceil() as usize;
     ascending.get(rank.max(1) - 1).copied().unwrap_or_default()
 }

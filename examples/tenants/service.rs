@@ -59,6 +59,9 @@ impl Tenant {
     }
 }
 
+/// The part of its TTL by which a tenant may expire earlier, so that not all do at once.
+pub(crate) const JITTER: f64 = 0.1;
+
 /// Looks tenants up. Cheap to clone: one per request handler.
 #[derive(Clone, Debug)]
 pub(crate) struct TenantService {
@@ -74,7 +77,7 @@ impl TenantService {
     /// The TTL the service was configured with; after that, the old value for ten seconds more
     /// while one task fetches the new one.
     pub(crate) fn policy() -> Policy {
-        Policy::default().stale_for(Duration::from_secs(10)).jitter(0.1)
+        Policy::default().stale_for(Duration::from_secs(10)).jitter(JITTER)
     }
 
     /// The tenant, from the cache or from the database. Tasks that miss the same key at the same

@@ -22,7 +22,7 @@ const ZIPF_EXPONENT: f64 = 1.0;
 const XZ_MAGIC: [u8; 6] = [0xFD, b'7', b'z', b'X', b'Z', 0];
 
 /// One lookup: the place of an organisation in the directory, and what it is asked for by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pick {
     pub(crate) organisation: u16,
     pub(crate) by: By,
