@@ -116,7 +116,6 @@ impl Inner {
             self.trust.lose(Duration::ZERO);
         }
         self.detach(&what);
-        self.waiters.wake(&what);
     }
 
     fn lost(&self) {

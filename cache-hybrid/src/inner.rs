@@ -142,9 +142,11 @@ impl Inner {
         }
     }
 
-    /// Tells the engine, so that nobody joins a load that began before.
+    /// Tells the engine, so that nobody joins a load that began before, and whoever waits for
+    /// another's load: the lease it waits for is gone.
     pub(crate) fn detach(&self, what: &Selector) {
         self.listeners.read().iter().for_each(|listener| listener(what));
+        self.waiters.wake(what);
     }
 
     // The far tier and the bus.

@@ -247,12 +247,15 @@ impl CacheStore for TieredStore {
         let Some(far_lease) = far_lease else {
             return Ok(inner.keep(near_lease, entry).await);
         };
+        let key = Selector::key(far_lease.key());
         let filled = inner.ask_far(&**far, |far| far.fill(far_lease, entry.clone())).await;
         // If nobody knows whether it is there: the near lease alone says that nothing has changed,
         // as long as the bus is up.
         if !matches!(filled, Ok(false)) {
             inner.keep(near_lease, entry).await;
         }
+        // The bus tells other nodes. A load of this one may wait as well: it was detached.
+        inner.waiters.wake(&key);
         filled
     }
 
@@ -264,7 +267,12 @@ impl CacheStore for TieredStore {
 
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         match (&self.0.far, lease.into_tiers()) {
-            (Some(far), (_, Some(lease))) => self.0.ask_far(&**far, |far| far.abandon(lease)).await,
+            (Some(far), (_, Some(lease))) => {
+                let key = Selector::key(lease.key());
+                let abandoned = self.0.ask_far(&**far, |far| far.abandon(lease)).await;
+                self.0.waiters.wake(&key);
+                abandoned
+            }
             _ => Ok(()),
         }
     }

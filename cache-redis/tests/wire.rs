@@ -137,7 +137,7 @@ fn a_local_ttl_is_rounded_down_and_kept() {
     let (max, ms) = (u64::from(u32::MAX), Duration::from_millis);
     for (given, read) in [
         (None, None),
-        (Some(Duration::ZERO), Some(ms(1))),
+        (Some(Duration::ZERO), Some(ms(0))),
         (Some(Duration::from_micros(1_999)), Some(ms(1))),
         (Some(ms(2)), Some(ms(2))),
         (Some(ms(max - 1)), Some(ms(max - 1))),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_concurrency::RedisConcurrencyService;
-use cache_core::{CacheError, CacheService};
+use cache_core::CacheError;
 use cache_hybrid::HybridCache;
-use cache_redis::{Connections, RedisBus, RedisCacheService, RedisConfig, RedisStore};
+use cache_redis::{Connections, RedisBus, RedisConfig, RedisStore};
 
 use crate::builder::near_store;
 use crate::{CacheConfig, CacheServices};
@@ -32,26 +32,21 @@ pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServic
     }
     .map_err(named)?;
     let locks = Arc::new(RedisConcurrencyService::new(connections.clone()).map_err(named)?);
-    let services = match config.near {
-        true => {
-            let cache = hybrid(config, connections.clone())?;
-            let tiers = cache.tiers().clone();
-            CacheServices::new(Arc::new(cache), locks).with_tiers(tiers)
-        }
-        false => {
-            let cache: Arc<dyn CacheService> =
-                Arc::new(RedisCacheService::new(connections.clone()));
-            CacheServices::new(cache, locks)
-        }
-    };
-    Ok(services.with_redis(connections))
+    let cache = hybrid(config, connections.clone())?;
+    let tiers = cache.tiers().clone();
+    Ok(CacheServices::new(Arc::new(cache), locks).with_tiers(tiers).with_redis(connections))
 }
 
+/// Also without a near tier: the bus tells of loads in flight that are not to be joined any more, and
+/// of those that others wait for.
 fn hybrid(config: &CacheConfig, connections: Connections) -> Result<HybridCache, CacheError> {
     let bus = RedisBus::new(connections.clone()).map_err(named)?;
     let far = RedisStore::new(connections).with_bus(&bus);
-    HybridCache::builder()
-        .near(near_store(config))
+    let mut tiers = HybridCache::builder();
+    if config.near {
+        tiers = tiers.near(near_store(config));
+    }
+    tiers
         .far(Arc::new(far))
         .bus(Arc::new(bus))
         .default_ttl(config.default_ttl)

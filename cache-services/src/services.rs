@@ -38,7 +38,7 @@ pub struct CacheServices {
     concurrency: Arc<dyn ConcurrencyService>,
     /// What both use, if that is Redis.
     redis: Option<Connections>,
-    /// The cache's tiers, if it has two.
+    /// The cache's tiers, if that is Redis.
     tiers: Option<TieredStore>,
 }
 
@@ -124,7 +124,7 @@ impl CacheServices {
         Arc::clone(&self.concurrency)
     }
 
-    /// What goes on between the near tier and Redis; `None` where the cache is not made of the two.
+    /// What goes on between the near tier, Redis and the bus; `None` in process.
     #[must_use]
     pub fn tier_stats(&self) -> Option<TierStats> {
         self.tiers.as_ref().map(TieredStore::tier_stats)

@@ -14,7 +14,7 @@ use crate::AnyError;
 use crate::database::Database;
 use crate::service::TenantService;
 
-/// What an instance takes at most until it serves its near tier.
+/// What an instance takes at most until it hears of the others.
 const START: Duration = Duration::from_secs(10);
 
 /// The caches and locks of as many instances, set up from the environment.
@@ -30,26 +30,22 @@ pub(crate) async fn connect(instances: usize) -> Result<Vec<CacheServices>, AnyE
         )
         .into());
     }
-    if !config.near {
-        let wrong = "--instances shows how near tiers are kept coherent: set CACHE_NEAR to on";
-        return Err(wrong.into());
-    }
     // What an earlier run left behind is not found by this one.
     config.namespace = format!("tenants-{}", Uuid::new_v4());
     let mut services = Vec::with_capacity(instances);
     for _ in 0..instances {
         services.push(CacheServices::from_config(config.clone()).await?);
     }
-    timeout(START, near_tiers_served(&services))
+    timeout(START, all_hear(&services))
         .await
         .map_err(|_| "the instances do not hear of each other over Redis's pub/sub")?;
     Ok(services)
 }
 
-/// An instance serves its near tier once it can hear of what others change.
-async fn near_tiers_served(services: &[CacheServices]) {
+/// Once an instance can hear of what others change it serves its near tier, if it has one.
+async fn all_hear(services: &[CacheServices]) {
     for instance in services {
-        while instance.tier_stats().is_some_and(|tiers| !tiers.near_served) {
+        while instance.tier_stats().is_some_and(|tiers| !tiers.bus_up) {
             sleep(Duration::from_millis(1)).await;
         }
     }

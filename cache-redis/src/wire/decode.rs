@@ -65,7 +65,7 @@ fn version_1(bytes: &[u8]) -> Result<Decoded<'_>, Reason> {
         return Ok(Decoded::LeaseOnly(lease));
     }
     let payload = (flags != flag::ABSENT).then_some(payload);
-    let local_ttl = local_ttl(u32_at::<{ at::LOCAL_TTL }>(header))?;
+    let local_ttl = local_ttl(u32_at::<{ at::LOCAL_TTL }>(header));
     Ok(Decoded::Value(Value { payload, fresh_until, servable_until, local_ttl, lease }))
 }
 
@@ -89,12 +89,8 @@ fn time(micros: u64) -> Result<Timestamp, Reason> {
     }
 }
 
-fn local_ttl(millis: u32) -> Result<Option<Duration>, Reason> {
-    match millis {
-        0 => Err(Reason::LocalTtl),
-        NO_BOUND => Ok(None),
-        millis => Ok(Some(Duration::from_millis(millis.into()))),
-    }
+fn local_ttl(millis: u32) -> Option<Duration> {
+    (millis != NO_BOUND).then(|| Duration::from_millis(millis.into()))
 }
 
 fn u64_at<const AT: usize>(header: &[u8; HEADER_LEN]) -> u64 {

@@ -63,7 +63,7 @@ fn wire_time(time: Timestamp) -> u64 {
 
 fn wire_local_ttl(ttl: Option<Duration>) -> u32 {
     let Some(ttl) = ttl else { return NO_BOUND };
-    u32::try_from(ttl.as_millis()).unwrap_or(NO_BOUND).clamp(1, NO_BOUND - 1)
+    u32::try_from(ttl.as_millis()).unwrap_or(NO_BOUND).min(NO_BOUND - 1)
 }
 
 fn lease_region(lease: Option<LeaseMark>) -> [u8; HEADER_LEN - at::MARKS] {

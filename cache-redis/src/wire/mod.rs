@@ -127,8 +127,6 @@ pub(crate) enum Reason {
     PayloadLength,
     /// A time out of range, or freshness that ends after servability.
     Times,
-    /// A local TTL of nothing, which nobody writes.
-    LocalTtl,
     /// The checksum does not fit the bytes.
     Checksum,
 }
