@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
 
 use std::fmt::Write as _;
+use std::process::Command;
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -116,4 +117,38 @@ pub fn report_with_cpu(title: &str, figures: &[Figure]) {
         );
     }
     println!("{table}");
+}
+
+/// What a measured value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// So much or less.
+    AtMost(f64),
+    /// So much or more.
+    AtLeast(f64),
+}
+
+/// Prints whether `value` keeps to `bound`.
+pub fn bounded(what: &str, value: f64, bound: Bound) {
+    let (sign, limit, holds) = match bound {
+        Bound::AtMost(limit) => ("≤", limit, value <= limit),
+        Bound::AtLeast(limit) => ("≥", limit, value >= limit),
+    };
+    let verdict = if holds { "holds" } else { "MISSED" };
+    println!("  {what:<32} {value:>5.2}   bound {sign} {limit:.2}: {verdict}");
+}
+
+/// Runs this program again with `arguments`, on one core with all that it starts.
+///
+/// # Panics
+///
+/// If that run fails.
+pub fn run_on_one_core(arguments: &[&str]) {
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-c", "0"]).arg(program).args(arguments);
+    match taskset.status() {
+        Ok(status) => assert!(status.success(), "the pinned run failed"),
+        Err(error) => println!("no run on one core: taskset: {error}"),
+    }
 }

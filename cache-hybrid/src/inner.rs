@@ -101,7 +101,7 @@ impl Inner {
     // The near tier.
 
     /// The near tier, if it may be served just now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn serving(&self) -> Option<&dyn CacheStore> {
         let near = self.near.as_deref()?;
         self.trust.serves().then_some(near)

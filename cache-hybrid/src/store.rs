@@ -113,17 +113,17 @@ impl TieredStore {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl CacheStore for TieredStore {
-    #[inline]
+    #[inline(always)]
     fn peek(&self, key: &str) -> Option<Entry> {
         self.0.serving()?.peek(key)
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek_fresh(&self, key: &str) -> Option<Entry> {
         self.0.serving()?.peek_fresh(key)
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
         self.0.serving()?.peek_value(key, of)
     }

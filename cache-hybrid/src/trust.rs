@@ -20,10 +20,16 @@ impl Trust {
         Self { until: AtomicU64::new(if has_bus { 0 } else { FOR_GOOD }), clock }
     }
 
-    #[inline]
+    /// Every near hit asks; while the bus is up that is one load.
+    #[inline(always)]
     pub(crate) fn serves(&self) -> bool {
         let until = self.until.load(Ordering::Acquire);
-        until == FOR_GOOD || (until != 0 && self.clock.is_before(Timestamp::from_micros(until)))
+        until == FOR_GOOD || self.serves_in_grace(until)
+    }
+
+    #[cold]
+    fn serves_in_grace(&self, until: u64) -> bool {
+        until != 0 && self.clock.is_before(Timestamp::from_micros(until))
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -14,10 +14,9 @@ mod raw;
 mod reads;
 mod value;
 
-use std::process::Command;
 use std::sync::Arc;
 
-use cache_bench::{Contestant, Figure, compete, report_with_cpu};
+use cache_bench::{Bound, Contestant, Figure, bounded, compete, report_with_cpu, run_on_one_core};
 use cache_testkit::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 
@@ -46,18 +45,7 @@ fn main() {
     bench.many();
     drop(bench);
     if !pinned {
-        run_pinned(rounds);
-    }
-}
-
-/// Runs this program again, on one core with all that it starts.
-fn run_pinned(rounds: usize) {
-    let program = std::env::current_exe().unwrap();
-    let mut taskset = Command::new("taskset");
-    taskset.args(["-c", "0"]).arg(program).args([PINNED, &rounds.to_string()]);
-    match taskset.status() {
-        Ok(status) => assert!(status.success(), "the pinned run failed"),
-        Err(error) => println!("no run on one core: taskset: {error}"),
+        run_on_one_core(&[PINNED, &rounds.to_string()]);
     }
 }
 
@@ -167,19 +155,4 @@ fn visits(count: usize) -> Arc<[usize]> {
 
 fn ratio(figures: &[Figure], above: usize, below: usize) -> f64 {
     figures[above].median / figures[below].median
-}
-
-#[derive(Clone, Copy)]
-enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-fn bounded(what: &str, ratio: f64, bound: Bound) {
-    let (sign, limit, holds) = match bound {
-        Bound::AtMost(limit) => ("≤", limit, ratio <= limit),
-        Bound::AtLeast(limit) => ("≥", limit, ratio >= limit),
-    };
-    let verdict = if holds { "holds" } else { "MISSED" };
-    println!("  {what:<32} {ratio:>5.2}   bound {sign} {limit:.2}: {verdict}");
 }
