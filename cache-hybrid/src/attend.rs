@@ -78,7 +78,9 @@ async fn replay(weak: Weak<Inner>) {
         clock.sleep(RETRY).await;
         let Some(inner) = weak.upgrade() else { return };
         // Again and again, as long as something is owed.
-        let _ = inner.replayed().await;
+        if inner.missed.len() > 0 {
+            drop(inner.begin_replay());
+        }
         let _ = inner.told().await;
     }
 }

@@ -136,7 +136,7 @@ impl HybridCacheBuilder {
         let terms =
             Terms { local_ttl: self.local_ttl, grace: self.grace, far_timeout: self.far_timeout };
         let Self { near, far, bus, replays, .. } = self;
-        let inner = Arc::new(Inner::new(Parts { near, far, bus, replays }, terms, clock));
+        let inner = Inner::new(Parts { near, far, bus, replays }, terms, clock);
         attend::start(&inner)?;
         Ok(TieredStore(inner))
     }

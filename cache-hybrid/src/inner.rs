@@ -1,7 +1,7 @@
 //! What the clones of a store share, and how each tier is asked.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cache_core::{
@@ -9,7 +9,8 @@ use cache_core::{
     RemovalListener, Selector,
 };
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
@@ -53,8 +54,10 @@ pub(crate) struct Inner {
     pub(crate) missed: Replay,
     /// What the other nodes were not told of.
     pub(crate) untold: Replay,
-    /// Held by whoever replays.
-    replaying: tokio::sync::Mutex<()>,
+    /// Held by the task that replays.
+    replaying: Arc<tokio::sync::Mutex<()>>,
+    /// For that task.
+    own: Weak<Self>,
     pub(crate) teller: Teller,
     pub(crate) waiters: Waiters,
     pub(crate) listeners: RwLock<Vec<RemovalListener>>,
@@ -74,15 +77,16 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    pub(crate) fn new(parts: Parts, terms: Terms, clock: Clock) -> Self {
+    pub(crate) fn new(parts: Parts, terms: Terms, clock: Clock) -> Arc<Self> {
         let Parts { near, far, bus, replays } = parts;
-        Self {
+        Arc::new_cyclic(|own| Self {
             trust: Trust::new(clock.clone(), bus.is_some()),
             far_breaker: Breaker::new("the far tier", clock.clone()),
             bus_breaker: Breaker::new("the bus", clock.clone()),
             missed: Replay::new(replays),
             untold: Replay::new(replays),
-            replaying: tokio::sync::Mutex::default(),
+            replaying: Arc::default(),
+            own: own.clone(),
             teller: Teller::new(clock.clone()),
             waiters: Waiters::default(),
             listeners: RwLock::default(),
@@ -95,7 +99,7 @@ impl Inner {
             bus,
             terms,
             clock,
-        }
+        })
     }
 
     // The near tier.
@@ -151,8 +155,8 @@ impl Inner {
 
     // The far tier and the bus.
 
-    /// Asks the far tier, after what it has missed: within its budget, and not at all while it
-    /// does not answer.
+    /// Asks the far tier, after what it has missed: both within one budget, and not at all while
+    /// it does not answer.
     pub(crate) async fn ask_far<'a, T, F>(
         &'a self,
         far: &'a dyn CacheStore,
@@ -161,8 +165,13 @@ impl Inner {
     where
         F: Future<Output = Result<T, CacheError>>,
     {
-        self.replayed().await?;
-        self.guarded(&self.far_breaker, call(far)).await
+        let mut budget = self.terms.far_timeout;
+        if self.missed.len() > 0 {
+            let begun = self.clock.now();
+            self.caught_up(budget).await?;
+            budget = budget.saturating_sub(begun.until(self.clock.now()));
+        }
+        self.guarded_for(budget, &self.far_breaker, call(far)).await
     }
 
     /// A call within its budget, unless the other side does not answer at present.
@@ -193,16 +202,44 @@ impl Inner {
         result
     }
 
-    /// Replays what the far tier has missed. While one call does so the others find the far tier
-    /// unavailable: what it holds may be out of date.
-    pub(crate) async fn replayed(&self) -> Result<(), CacheError> {
-        if self.missed.len() == 0 {
-            return Ok(());
-        }
-        let (Some(far), Ok(_turn)) = (&self.far, self.replaying.try_lock()) else {
+    /// Has what the far tier has missed replayed. Before that is done it is unavailable: what it
+    /// holds may be out of date.
+    async fn caught_up(&self, budget: Duration) -> Result<(), CacheError> {
+        let behind = || {
             let message = "invalidations that the far tier has missed are being replayed";
-            return Err(CacheError::new(ErrorKind::Unavailable, message));
+            Err(CacheError::new(ErrorKind::Unavailable, message))
         };
+        // While it is under way already nobody waits for it.
+        let Some(replayed) = self.begin_replay() else { return behind() };
+        tokio::select! {
+            biased;
+            replayed = replayed => replayed.unwrap_or_else(|_| behind()),
+            () = self.clock.sleep_until(self.clock.now() + budget) => behind(),
+        }
+    }
+
+    /// Begins to replay what the far tier has missed, unless that is under way; then the bus is
+    /// told of it.
+    ///
+    /// In a task of its own, which ends by itself: a sweep may take long, and neither calls nor the
+    /// bus wait for that; and one that was given up with its caller would begin anew with each.
+    pub(crate) fn begin_replay(&self) -> Option<oneshot::Receiver<Result<(), CacheError>>> {
+        let (own, runtime) = (self.own.upgrade()?, Handle::try_current().ok()?);
+        let turn = Arc::clone(&self.replaying).try_lock_owned().ok()?;
+        let (end, ended) = oneshot::channel();
+        runtime.spawn(async move {
+            let replayed = own.replay().await;
+            drop(turn);
+            // Whoever has asked may have gone.
+            let _ = end.send(replayed);
+            // What could not be told is owed, and tried again.
+            let _ = own.told().await;
+        });
+        Some(ended)
+    }
+
+    async fn replay(&self) -> Result<(), CacheError> {
+        let Some(far) = &self.far else { return Ok(()) };
         while let Some(batch) = self.missed.next() {
             let budget = self.removal_budget(&batch.what);
             self.guarded_for(budget, &self.far_breaker, far.remove(&batch.what)).await?;
