@@ -13,19 +13,12 @@ use crate::connection::{Call, Connections, Lane, Retry};
 use crate::key::Keyspace;
 use crate::script::{self, Notice};
 
-/// How long to wait after each attempt that failed: some 20 s in all.
-const PAUSES: [Duration; 8] = [
-    Duration::from_millis(50),
-    Duration::from_millis(150),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(6),
-    Duration::from_secs(6),
-];
+/// Between attempts. Short: once the server is well, others wait for this lease no longer.
+const PAUSE: Duration = Duration::from_millis(150);
+/// Some 20 s in all.
+const ATTEMPTS: usize = 130;
 /// How many leases are being given back at a time; further ones run out by themselves.
-const MOST: usize = 16_384;
+const MOST: usize = 4_096;
 
 /// The tasks that give back; they end with it.
 pub(crate) struct GivingBack {
@@ -100,12 +93,12 @@ impl Drop for Unsettled {
             let call = script::Call::Abandon { key: &key, id, notice };
             let how = Call::new(Lane::Small).retry(Retry::Once);
             // What kept the answer away may keep this away too, for a while.
-            for pause in PAUSES {
+            for _ in 0..ATTEMPTS {
                 let given = connections.evaluate(how, &call.by_hash(), || call.by_source()).await;
                 if given.is_ok() {
                     return;
                 }
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(PAUSE).await;
             }
             // The lease runs out by itself.
         };
