@@ -90,41 +90,42 @@ impl Inner {
         match event {
             BusEvent::Removed(what) => {
                 bump(&self.counters.heard);
-                self.heard_removed(what).await;
+                let _ = self.heard_removed(what).await;
             }
             BusEvent::Filled(keys) => self.waiters.wake(&Selector::Keys(keys)),
             BusEvent::Connected => {
                 // Whatever was missed before: nothing is kept, and no load that began before is
                 // joined. Only then is the near tier trusted.
-                self.heard_removed(Selector::All).await;
-                if self.trust.gain() {
-                    tracing::info!("the bus is up: the near tier is served");
+                if self.heard_removed(Selector::All).await && self.trust.gain() {
+                    tracing::info!("the bus is up: a near tier may be served");
                 }
             }
             BusEvent::Disconnected => self.lost(),
             // A later version's event may mean anything.
-            _ => self.heard_removed(Selector::All).await,
+            _ => drop(self.heard_removed(Selector::All).await),
         }
     }
 
-    async fn heard_removed(&self, mut what: Selector) {
+    /// False if the near tier may still hold what was removed: it is not served then, until the
+    /// bus, when it connects anew, has it emptied.
+    async fn heard_removed(&self, mut what: Selector) -> bool {
         if let Selector::Keys(keys) = &mut what {
             keys.retain(|key| check_key(key).is_ok());
         }
-        if let Err(error) = self.near_remove(&what).await {
-            // It may hold what was removed elsewhere, so it is not served until the bus, when it
-            // connects anew, has it emptied.
+        let removed = self.near_remove(&what).await;
+        if let Err(error) = &removed {
             tracing::error!(%error, "the near tier did not remove: it is not served any more");
-            self.trust.lose(Duration::ZERO);
+            self.trust.revoke();
         }
         self.detach(&what);
+        removed.is_ok()
     }
 
     fn lost(&self) {
         let grace = self.terms.grace;
         if self.trust.lose(grace) {
             self.counters.bus_losses.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(?grace, "the bus is lost: the near tier is not served, but for a grace");
+            tracing::warn!(?grace, "the bus is lost: a near tier is not served, but for a grace");
         }
     }
 }

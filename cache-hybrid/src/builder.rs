@@ -17,6 +17,23 @@ const FAR_TIMEOUT: Duration = Duration::from_millis(300);
 const REPLAYS: usize = 10_000;
 
 /// Makes a [`HybridCache`].
+///
+/// ```
+/// use cache_hybrid::HybridCache;
+/// use cache_quick::QuickCacheService;
+/// use std::{sync::Arc, time::Duration};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cache_core::CacheError> {
+/// let tier = || Arc::new(QuickCacheService::default());
+/// let cache = HybridCache::builder()
+///     .near(tier())
+///     .far(tier())
+///     .local_ttl(Duration::from_secs(30))
+///     .far_timeout(Duration::from_millis(100))
+///     .build()?;
+/// assert!(cache.tiers().serves_near() && !cache.tiers().tier_stats().far_open);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct HybridCacheBuilder {

@@ -41,6 +41,11 @@ impl Trust {
         self.until.swap(FOR_GOOD, Ordering::AcqRel) != FOR_GOOD
     }
 
+    /// What is held may be wrong: no grace, until it is gained anew.
+    pub(crate) fn revoke(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+
     /// The bus is lost. True if it was up before; a second loss does not prolong the grace.
     pub(crate) fn lose(&self, grace: Duration) -> bool {
         let until = match grace {
@@ -69,5 +74,8 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert!(!trust.serves());
         assert!(trust.gain() && trust.lose(Duration::ZERO) && !trust.serves());
+        assert!(trust.gain() && trust.lose(Duration::from_secs(2)) && trust.serves());
+        trust.revoke();
+        assert!(!trust.serves(), "in its grace");
     }
 }

@@ -4,10 +4,12 @@
 
 mod fleet;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::CacheServiceExt;
-use cache_testkit::{Gate, eventually, let_others_run};
+use cache_core::{CacheServiceExt, ErrorKind};
+use cache_quick::QuickStore;
+use cache_testkit::{FlakyCache, Gate, Operation, eventually, let_others_run};
 use fleet::{Fleet, TTL};
 
 #[tokio::test]
@@ -137,4 +139,25 @@ async fn p2_06_a_storm_of_writes_is_not_a_storm_of_reads() {
         assert!(reads <= 110, "1,000 writes in 100 ms cost a node {reads} far reads");
     }
     assert!(fleet.hub.published() <= 110, "{} messages", fleet.hub.published());
+}
+
+#[tokio::test]
+async fn p2_03_a_near_tier_that_cannot_be_emptied_is_not_served() {
+    let fleet = Fleet::new();
+    let near = FlakyCache::new(QuickStore::builder().clock(&fleet.clock).build_store());
+    let faults = near.faults();
+    faults.when(Operation::is_remove).fail(ErrorKind::Backend);
+    let b = fleet.built(|tiers| tiers.near(Arc::new(near)).grace(TTL));
+    eventually(|| fleet.hub.is_idle()).await;
+    let_others_run().await;
+    assert!(!b.serves(), "it was never emptied");
+    faults.heal();
+    fleet.hub.disconnect_subscribers(&b.end);
+    fleet.hub.reconnect(&b.end);
+    eventually(|| b.serves()).await;
+    // Nor after a removal that it did not carry out, not even for the grace.
+    let a = fleet.node().await;
+    faults.when(Operation::is_remove).fail(ErrorKind::Backend);
+    a.cache.invalidate("k").await.unwrap();
+    eventually(|| !b.serves()).await;
 }
