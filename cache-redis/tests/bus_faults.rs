@@ -198,6 +198,7 @@ async fn after_a_failover_it_listens_to_the_new_primary() {
     sentinel.wait_until_promoted();
     assert_eq!(b.hears().await, BusEvent::Connected);
     eventually_async(async || {
+        // Real time: a server is being found, and is not to be asked without a pause.
         tokio::time::sleep(Duration::from_millis(5)).await;
         cache_core::InvalidationBus::publish(&a.bus, &key("after")).await.is_ok()
     })

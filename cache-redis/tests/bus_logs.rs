@@ -59,6 +59,7 @@ async fn one_line_per_change_and_not_one_per_attempt() {
     server.stop();
     assert_eq!(node.hears().await, BusEvent::Disconnected);
     eventually(|| lines.count(" WARN ") == 1).await;
+    // The same again.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     server.restart();
     assert_eq!(node.hears().await, BusEvent::Connected);
@@ -71,6 +72,7 @@ async fn one_line_per_change_and_not_one_per_attempt() {
         assert_eq!(node.hears().await, BusEvent::Disconnected);
         assert_eq!(node.hears().await, BusEvent::Connected);
     }
+    // Until the line that says what was left out is due.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let most = usize::try_from(since.elapsed().as_secs()).unwrap() + 2;
     let (up, down) = (lines.count(" INFO "), lines.count(" WARN "));

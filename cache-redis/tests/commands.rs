@@ -196,7 +196,7 @@ async fn removing_100_000_keys_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a server of 100 MB: for a run by hand"]
+#[ignore = "takes a server of 100 MB: run by scripts/soak"]
 async fn removing_a_million_keys_holds_nobody_up() {
     gets_during_removal(1_000_000).await;
 }

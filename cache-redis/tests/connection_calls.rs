@@ -29,6 +29,7 @@ async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !done().await {
         assert!(Instant::now() < deadline, "never: {what}");
+        // What is waited for happens in another process.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -77,6 +78,7 @@ async fn shutdown_lets_calls_finish() {
         let slow = slow.clone();
         tokio::spawn(async move { connections.script::<String>(SMALL, &slow, &[], &[]).await })
     };
+    // Until the server is at it: nothing tells from here.
     tokio::time::sleep(Duration::from_millis(20)).await;
     connections.shutdown().await;
     assert_eq!(call.await.unwrap().unwrap(), "done");
@@ -238,6 +240,7 @@ async fn p5_12_loading() {
         assert!(error.is_retryable());
         calls += 1;
         assert!(begun.elapsed() < Duration::from_secs(20), "{error:?}");
+        // The server loads in real time.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     println!("{calls} calls failed in {:?} of loading", begun.elapsed());

@@ -37,6 +37,7 @@ async fn healed(connections: &Connections) -> Duration {
             return start.elapsed();
         }
         assert!(start.elapsed() < HEAL, "not healed: {answer:?} {connections:?}");
+        // Healing is real time: it is what is measured.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -155,6 +156,7 @@ async fn p5_08_password_rotated_and_back() {
     median_while_down(&connections).await;
     let fault = connections.stats().last_fault.unwrap();
     assert!(fault.contains("WRONGPASS") && !fault.contains("old-secret"), "{fault}");
+    // Long enough for many refused attempts, one of which must not be the last.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(get(&connections).await.is_err());
     server.command(&["CONFIG", "SET", "requirepass", "old-secret"]);
@@ -178,6 +180,7 @@ async fn paused_under_load_no_call_outlives_its_budget() {
                     calls += 1;
                     if answer.is_err() {
                         failed += 1;
+                        // A caller that fails in microseconds would take the cores.
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
                 }
@@ -185,6 +188,7 @@ async fn paused_under_load_no_call_outlives_its_budget() {
             })
         })
         .collect();
+    // How long the load runs, stands and runs again is the scenario.
     tokio::time::sleep(Duration::from_millis(500)).await;
     server.pause();
     tokio::time::sleep(Duration::from_millis(1_500)).await;
