@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bus;
+mod channel;
 mod config;
 mod connection;
 mod error;
@@ -13,6 +14,7 @@ mod url;
 mod wire;
 
 pub use bus::{BusStats, RedisBus};
+pub use channel::{Channel, ChannelEvent};
 pub use config::RedisConfig;
 pub use connection::{
     Call, ConnectionState, ConnectionStats, Connections, Lane, Primary, Retry, Script, slot,

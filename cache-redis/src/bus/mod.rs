@@ -21,6 +21,7 @@ use tokio::runtime;
 
 use self::message::Sender;
 use self::subscriber::Ear;
+use crate::channel::Listening;
 use crate::connection::{Call, Connections, Lane, Retry, Task};
 
 mod hub;
@@ -73,6 +74,7 @@ pub struct RedisBus(Arc<Inner>);
 struct Inner {
     connections: Connections,
     ear: Arc<Ear>,
+    listening: Arc<Listening<Ear>>,
     published: AtomicU64,
     /// Held, so that it ends with the bus.
     _task: Task,
@@ -133,15 +135,18 @@ impl RedisBus {
             return Err(CacheError::new(ErrorKind::Config, "subscribing needs a tokio runtime"));
         }
         let channel = connections.config().invalidation_channel_name();
-        let ear = Arc::new(Ear::new(connections.feed(), channel, Sender::random()));
-        let task = Task::spawn(Arc::clone(&ear).listen());
-        Ok(Self(Arc::new(Inner { connections, ear, published: AtomicU64::new(0), _task: task })))
+        let ear = Arc::new(Ear::new(Sender::random()));
+        let listening = Listening::new(connections.feed(), channel, Arc::clone(&ear));
+        let listening = Arc::new(listening);
+        let _task = Task::spawn(Arc::clone(&listening).listen());
+        let published = AtomicU64::new(0);
+        Ok(Self(Arc::new(Inner { connections, ear, listening, published, _task })))
     }
 
     /// The channel it publishes to and listens on.
     #[must_use]
     pub fn channel(&self) -> &str {
-        &self.0.ear.channel
+        self.0.listening.channel()
     }
 
     /// The connections it publishes over.
@@ -153,7 +158,7 @@ impl RedisBus {
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> BusStats {
-        let Inner { ear, published, .. } = &*self.0;
+        let Inner { ear, listening, published, .. } = &*self.0;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BusStats {
             connected: ear.hub.is_connected(),
@@ -163,7 +168,7 @@ impl RedisBus {
             unreadable: count(&ear.unreadable),
             reconnects: ear.hub.reconnects(),
             overflows: count(&ear.hub.overflows),
-            last_fault: ear.last_fault.lock().clone(),
+            last_fault: listening.last_fault(),
         }
     }
 

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheError, ErrorKind};
+use cache_core::{CacheError, Clock, ErrorKind, Timestamp};
 use parking_lot::Mutex;
 use redis::aio::AsyncPushSender;
 use redis::{Pipeline, Value, cmd};
@@ -50,7 +50,22 @@ pub(crate) struct Subscribed {
     proof: Proof,
     address: String,
     /// When the last question that was answered was sent.
-    asked: Instant,
+    asked: Asked,
+}
+
+/// One moment, for timers and for others.
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    by_the_clock: Timestamp,
+}
+
+impl Asked {
+    fn now() -> Self {
+        // In this order: what the clock says is not after the moment.
+        let by_the_clock = Clock::system().now();
+        Self { at: Instant::now(), by_the_clock }
+    }
 }
 
 impl Feed {
@@ -136,7 +151,7 @@ impl Feed {
         let opened =
             self.shared.dialer.open_for_pushes(endpoint, &config.credentials, pushes).await?;
         let address = endpoint.to_string();
-        let mut subscribed = Subscribed { opened, proof, address, asked: Instant::now() };
+        let mut subscribed = Subscribed { opened, proof, address, asked: Asked::now() };
         subscribed.prove(config.connect_timeout()).await?;
         if proof == Proof::InCluster {
             self.learn(&mut subscribed).await;
@@ -172,11 +187,17 @@ impl Feed {
             shards.into_iter().filter(|shard| !shard.host.is_empty()).map(node).collect();
     }
 
-    /// Asks again and again. Gives why the subscription is lost.
-    pub(crate) async fn watch(&self, subscribed: &mut Subscribed, each: impl Fn()) -> CacheError {
+    /// Asks again and again, and tells `answered` of each answer when its question was sent.
+    /// Gives why the subscription is lost.
+    pub(crate) async fn watch(
+        &self,
+        subscribed: &mut Subscribed,
+        answered: impl Fn(Timestamp),
+    ) -> CacheError {
         let config = &self.shared.config;
         loop {
-            let next = subscribed.asked + config.heartbeat_interval;
+            answered(subscribed.asked.by_the_clock);
+            let next = subscribed.asked.at + config.heartbeat_interval;
             tokio::select! {
                 () = &mut subscribed.opened.driver => {
                     return unavailable(&subscribed.address, "the server hung up");
@@ -186,7 +207,6 @@ impl Feed {
             if let Err(lost) = subscribed.prove(config.heartbeat_timeout).await {
                 return lost;
             }
-            each();
         }
     }
 }
@@ -201,7 +221,7 @@ impl Subscribed {
             Proof::Primary => drop(questions.cmd("ROLE")),
             Proof::InCluster => drop(questions.cmd("CLUSTER").arg("INFO")),
         }
-        let asked = Instant::now();
+        let asked = Asked::now();
         let count = questions.len();
         let answer = self.opened.connection.send_packed_commands(&questions, 0, count);
         let replies = timeout(patience, answer)
