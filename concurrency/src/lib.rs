@@ -12,5 +12,5 @@ mod waiting;
 
 pub use builder::LocalConcurrencyBuilder;
 #[cfg(feature = "redis")]
-pub use redis::RedisConcurrencyService;
+pub use redis::{RedisConcurrencyBuilder, RedisConcurrencyService};
 pub use service::LocalConcurrencyService;

@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use crate::LocalConcurrencyBuilder;
 use crate::fence;
 use crate::shard::Shard;
-use crate::state::{Entered, Terms};
+use crate::state::{Entered, Holder, Terms};
 use crate::waiting::Ticket;
 
 /// More than there are cores, so that two keys rarely share a mutex; a power of two.
@@ -102,6 +102,20 @@ impl LocalConcurrencyService {
         self.len() == 0
     }
 
+    /// Who holds a lock, if its lease is not over.
+    fn info(&self, (holder, waiters): (Holder, usize)) -> Option<LockInfo> {
+        holder.lease.deadline()?;
+        let label = match holder.task {
+            Some(task) => format!("pid {} · task {task}", std::process::id()),
+            None => format!("pid {}", std::process::id()),
+        };
+        let mut info = LockInfo::new(holder.lease.key(), label, holder.lease.fencing_token());
+        info.remaining = holder.lease.remaining();
+        info.held_for = holder.since.until(self.0.clock.now());
+        info.waiters = waiters;
+        Some(info)
+    }
+
     fn guard(&self, lease: LockLease) -> LockGuard {
         let table = Arc::clone(&self.0);
         LockGuard::new(lease, table)
@@ -161,21 +175,12 @@ impl ConcurrencyService for LocalConcurrencyService {
 
     async fn inspect(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
         check_lock_key(key)?;
-        let Some((holder, waiters)) = self.0.shard(key).inspect(key) else {
-            return Ok(None);
-        };
-        if holder.lease.deadline().is_none() {
-            return Ok(None);
-        }
-        let label = match holder.task {
-            Some(task) => format!("pid {} · task {task}", std::process::id()),
-            None => format!("pid {}", std::process::id()),
-        };
-        let mut info = LockInfo::new(key, label, holder.lease.fencing_token());
-        info.remaining = holder.lease.remaining();
-        info.held_for = holder.since.until(self.0.clock.now());
-        info.waiters = waiters;
-        Ok(Some(info))
+        Ok(self.0.shard(key).inspect(key).and_then(|found| self.info(found)))
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<LockInfo>, LockError> {
+        let found = self.0.shards.iter().flat_map(|shard| shard.list(limit));
+        Ok(found.filter_map(|found| self.info(found)).take(limit).collect())
     }
 
     async fn force_release(&self, key: &str, expected: FencingToken) -> Result<bool, LockError> {

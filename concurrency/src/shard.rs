@@ -49,6 +49,10 @@ impl Shard {
         self.state.lock().inspect(name)
     }
 
+    pub(crate) fn list(&self, limit: usize) -> Vec<(Holder, usize)> {
+        self.state.lock().list(limit)
+    }
+
     pub(crate) fn close(&self) {
         let wakers = self.state.lock().close();
         wakers.into_iter().for_each(Waker::wake);

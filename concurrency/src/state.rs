@@ -225,6 +225,12 @@ impl State {
         self.keys.get(name).map(|key| (key.holder.clone(), key.queue.len()))
     }
 
+    /// As [`inspect`](Self::inspect), of `limit` keys at most.
+    pub(crate) fn list(&self, limit: usize) -> Vec<(Holder, usize)> {
+        let keys = self.keys.values().take(limit);
+        keys.map(|key| (key.holder.clone(), key.queue.len())).collect()
+    }
+
     /// Refuses everybody from now on; hands out the wakers of all who waited.
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closed = true;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::error::LockError;
+use super::error::{LockError, LockErrorKind};
 use super::guard::LockGuard;
 use super::info::{FencingToken, LockInfo};
 use super::options::LockOptions;
@@ -94,6 +94,25 @@ pub trait ConcurrencyService: fmt::Debug + Send + Sync + 'static {
     /// Dropping the future leaves nothing behind.
     async fn inspect(&self, key: &str) -> Result<Option<LockInfo>, LockError>;
 
+    /// The locks that are held, `limit` at most, for an operator.
+    ///
+    /// *Behaviour*: changes nothing, and is no snapshot: each was held at some moment of the
+    /// call. It goes through all locks there are, which on a server takes its time.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, also for a backend that keeps no list of its locks, as one does that leaves
+    /// this method out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
+    async fn list(&self, limit: usize) -> Result<Vec<LockInfo>, LockError> {
+        let _ = limit;
+        let message = "this backend keeps no list of its locks";
+        Err(LockError::new(LockErrorKind::Unavailable, message))
+    }
+
     /// Takes the lock away from the holder with this token, for an operator who knows that the
     /// holder is gone. True if that holder had it.
     ///
@@ -167,6 +186,17 @@ macro_rules! forward {
                 Self: 'async_trait,
             {
                 (**self).inspect(key)
+            }
+
+            fn list<'life0, 'async_trait>(
+                &'life0 self,
+                limit: usize,
+            ) -> BoxFuture<'async_trait, Result<Vec<LockInfo>, LockError>>
+            where
+                'life0: 'async_trait,
+                Self: 'async_trait,
+            {
+                (**self).list(limit)
             }
 
             fn force_release<'life0, 'life1, 'async_trait>(

@@ -5,7 +5,9 @@
 //! 2. Each attempt is a task of its own. If its caller is gone when it succeeds, the guard is
 //!    dropped there, which gives the lock back.
 //! 3. The lease counts from before the attempt was sent. An answer after its end is no lock.
-//! 4. Whatever may have been granted without our knowing is taken back, and its token is not used
+//! 4. A hand-over that is known to be young is a grant, valid from the latest moment that is known
+//!    to be before it. It is made for a claim's time only, and so renewed soon.
+//! 5. Whatever may have been granted without our knowing is taken back, and its token is not used
 //!    again.
 
 use std::sync::Arc;
@@ -13,22 +15,24 @@ use std::time::Duration;
 
 use cache_core::{
     FencingToken, LockError, LockErrorKind, LockGuard, LockLease, LockRelease, LockReleasing,
+    Timestamp,
 };
 use cache_redis::ConnectionState;
 use tokio::sync::oneshot;
 
 use super::error::{may_heal, task_gone, unavailable};
+use super::hand_over::HandOver;
 use super::hold::{Hold, Terms, valid_until};
 use super::inner::Inner;
 use super::names::{Names, label};
 use super::release::Job;
-use super::script::Acquired;
+use super::script::{Acquired, CLAIM};
 
 /// One caller's request.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) key: Arc<str>,
-    pub(crate) names: Names,
+    pub(crate) names: Arc<Names>,
     pub(crate) token: String,
     pub(crate) terms: Terms,
 }
@@ -44,30 +48,42 @@ pub(crate) enum Tried {
     },
 }
 
-/// Asks Redis once, in a task that goes on if the caller does not.
+/// Asks Redis once, in a task that goes on if the caller does not. If the lock is held, the caller is
+/// in the queue for `patience`, if that is not zero.
 pub(crate) async fn attempt(
     inner: &Arc<Inner>,
     request: &Request,
+    patience: Duration,
     gate: LockGuard,
 ) -> Result<Tried, LockError> {
     let (tell, told) = oneshot::channel();
     let (task_inner, request) = (Arc::clone(inner), request.clone());
     let pending = inner.backlog.pending();
     inner.spawn(async move {
-        let tried = ask(&task_inner, request, gate).await;
-        // To a caller that is gone: what comes back is dropped (rule 2).
-        drop(tell.send(tried));
+        let tried = send(&task_inner, &request, patience, gate).await;
+        // To a caller that is gone: what comes back is dropped (rule 2). It may have left the queue
+        // before this attempt came there.
+        if let Err(Ok(Tried::Held { .. })) = tell.send(tried)
+            && !patience.is_zero()
+        {
+            task_inner.leave(&request, patience);
+        }
         drop(pending);
     });
     told.await.map_err(|_| task_gone())?
 }
 
-async fn ask(inner: &Arc<Inner>, request: Request, gate: LockGuard) -> Result<Tried, LockError> {
-    let Request { key, names, token, terms } = request;
+async fn send(
+    inner: &Arc<Inner>,
+    request: &Request,
+    patience: Duration,
+    gate: LockGuard,
+) -> Result<Tried, LockError> {
+    let Request { names, token, terms, .. } = request;
     // While down, calls fail before anything is sent, except for a probe that times out.
-    let down = inner.redis.0.stats().state == ConnectionState::Down;
+    let down = inner.redis.connections.stats().state == ConnectionState::Down;
     let sent = inner.clock.now();
-    let fence = match inner.redis.acquire(&names, &token, terms.lease).await {
+    let fence = match inner.redis.acquire(names, token, terms.lease, patience).await {
         Ok(Acquired::Fence(fence)) => fence,
         Ok(Acquired::Held(remaining, holder)) => {
             return Ok(Tried::Held { gate, holder: label(&holder), remaining });
@@ -75,29 +91,72 @@ async fn ask(inner: &Arc<Inner>, request: Request, gate: LockGuard) -> Result<Tr
         Err(error) => {
             let sent_perhaps = !down || error.kind() == cache_core::ErrorKind::Timeout;
             if may_heal(&error) && sent_perhaps {
-                abandon(inner, names, token, terms.lease);
+                abandon(inner, request);
             }
             return Err(unavailable(error));
         }
     };
-    let (valid, hold_until) = (valid_until(sent, terms.lease), sent + terms.max_hold);
+    if let Some(durability) = inner.durability
+        && let Err(error) = durability.reached(&inner.redis, names).await
+    {
+        abandon(inner, request);
+        return Err(error);
+    }
+    let valid = valid_until(sent, terms.lease);
     if !inner.clock.is_before(valid) {
-        abandon(inner, names, token, terms.lease);
+        abandon(inner, request);
         let message = format!("Redis took longer to answer than the lease of {:?}", terms.lease);
         return Err(LockError::new(LockErrorKind::Unavailable, message));
     }
-    let lease = LockLease::new(key, FencingToken(fence), &inner.clock, valid, hold_until);
-    let hold = Arc::new(Hold::new(names, token, lease.clone(), terms, sent, gate));
-    let id = inner.holds.add(Arc::clone(&hold));
-    Ok(Tried::Granted(LockGuard::new(
-        lease,
-        Arc::new(GivingBack { inner: Arc::clone(inner), hold, id }),
-    )))
+    Ok(Tried::Granted(hold(inner, request, FencingToken(fence), sent, terms.lease, gate)))
 }
 
-fn abandon(inner: &Inner, names: Names, token: String, lease: Duration) {
+/// What a hand-over is worth: the lock, or, if that has to be asked for, the gate back.
+pub(crate) fn claim(
+    inner: &Arc<Inner>,
+    request: &Request,
+    hand_over: HandOver,
+    gate: LockGuard,
+) -> Result<LockGuard, LockGuard> {
+    let Some(after) = hand_over.after else { return Err(gate) };
+    let span = request.terms.lease.min(CLAIM);
+    // A renewal needs time to be made, and to be made again.
+    let soon = inner.clock.now() + span / 4;
+    if !request.terms.renew || inner.durability.is_some() || valid_until(after, span) < soon {
+        return Err(gate);
+    }
+    Ok(hold(inner, request, FencingToken(hand_over.fence), after, span, gate))
+}
+
+/// The guard of a lock that was granted after `since`, for so long.
+fn hold(
+    inner: &Arc<Inner>,
+    request: &Request,
+    fence: FencingToken,
+    since: Timestamp,
+    span: Duration,
+    gate: LockGuard,
+) -> LockGuard {
+    let Request { key, names, token, terms } = request;
+    let (valid, hold_until) = (valid_until(since, span), inner.clock.now() + terms.max_hold);
+    let lease = LockLease::new(Arc::clone(key), fence, &inner.clock, valid, hold_until);
+    let renew_at = match (terms.renew, span == terms.lease) {
+        (false, _) => Timestamp::MAX,
+        (true, true) => since + span / 3,
+        // Many sections are over by then.
+        (true, false) => since + span * 2 / 3,
+    };
+    let (names, token) = (Arc::clone(names), token.clone());
+    let hold = Arc::new(Hold::new(names, token, lease.clone(), *terms, hold_until, gate));
+    let id = inner.holds.add(Arc::clone(&hold), renew_at);
+    LockGuard::new(lease, Arc::new(GivingBack { inner: Arc::clone(inner), hold, id }))
+}
+
+fn abandon(inner: &Inner, request: &Request) {
+    let Request { names, token, terms, .. } = request;
+    let (names, token) = (Arc::clone(names), token.clone());
     // It may be executed late: twice the lease from now it is over in any case that matters.
-    let until = inner.clock.now() + lease.saturating_mul(2);
+    let until = inner.clock.now() + terms.lease.saturating_mul(2);
     // The releaser ends with its runtime; then the lease runs out by itself.
     let _ = inner.jobs.send(Job::Abandon { names, token, until });
 }
@@ -115,7 +174,7 @@ impl LockRelease for GivingBack {
         self.inner.holds.remove(self.id);
         let (told, outcome) = oneshot::channel();
         let job = Job::Release {
-            names: self.hold.names.clone(),
+            names: Arc::clone(&self.hold.names),
             token: self.hold.token.clone(),
             until: self.inner.clock.now() + self.hold.terms.lease,
             gate: self.hold.take_gate(),

@@ -38,7 +38,7 @@ pub(crate) async fn warn(redis: Redis) {
 async fn policy(redis: &Redis) -> Result<Option<String>, cache_core::CacheError> {
     let mut info = redis::cmd("INFO");
     info.arg("memory");
-    for primary in redis.0.primaries().await? {
+    for primary in redis.connections.primaries().await? {
         let memory: InfoDict = primary.query(ASK, &info).await?;
         let bounded = memory.get::<u64>("maxmemory").is_some_and(|bytes| bytes > 0);
         let policy = memory.get::<String>("maxmemory_policy").unwrap_or_default();

@@ -1,5 +1,6 @@
 //! One grant: what is needed to prolong it and to give it back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{Clock, LockErrorKind, LockGuard, LockLease, LockOptions, Timestamp};
@@ -31,27 +32,25 @@ pub(crate) fn valid_until(sent: Timestamp, lease: Duration) -> Timestamp {
 
 /// A lock that this process holds, or held.
 pub(crate) struct Hold {
-    pub(crate) names: Names,
+    pub(crate) names: Arc<Names>,
     pub(crate) token: String,
     pub(crate) lease: LockLease,
     pub(crate) terms: Terms,
     pub(crate) hold_until: Timestamp,
-    pub(crate) sent: Timestamp,
     /// Keeps the others of this process waiting in line; given up when the lease ends.
     gate: Mutex<Option<LockGuard>>,
 }
 
 impl Hold {
     pub(crate) fn new(
-        names: Names,
+        names: Arc<Names>,
         token: String,
         lease: LockLease,
         terms: Terms,
-        sent: Timestamp,
+        hold_until: Timestamp,
         gate: LockGuard,
     ) -> Self {
-        let (hold_until, gate) = (sent + terms.max_hold, Mutex::new(Some(gate)));
-        Self { names, token, lease, terms, hold_until, sent, gate }
+        Self { names, token, lease, terms, hold_until, gate: Mutex::new(Some(gate)) }
     }
 
     /// What may let the next of this process in.

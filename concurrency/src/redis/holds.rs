@@ -3,7 +3,8 @@
 //! Rules:
 //! 1. A hold is here from its grant until its guard is given back or its lease is over, whichever
 //!    is first; then it is never renewed again.
-//! 2. Each is due once: at its next renewal or at the end of its lease, whichever is first.
+//! 2. Each is due once: at its next renewal or at the end of its lease, whichever is first. When
+//!    one is to be renewed, so are those that would be within a thirtieth of their leases.
 //! 3. When a lease is over the hold's gate is opened, also while its guard lives on.
 //! 4. No gate is opened under the mutex: that wakes others.
 
@@ -19,6 +20,9 @@ use super::hold::{Hold, valid_until};
 
 /// After a renewal that failed: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// No renewal is made earlier than this before it is due.
+const LONGEST_SLACK: Duration = Duration::from_secs(1);
 
 /// How a renewal went.
 pub(crate) enum Renewed {
@@ -69,6 +73,24 @@ impl State {
         self.due.insert((entry.due, id));
     }
 
+    /// Adds those that are to be renewed soon.
+    fn soon(&mut self, clock: &Clock, renew: &mut Vec<(u64, Arc<Hold>)>) {
+        let now = clock.now();
+        let holds = &self.holds;
+        let is_soon = |entry: &&Entry| entry.renew_at <= now + entry.hold.terms.lease / 30;
+        let soon: Vec<_> = self
+            .due
+            .range(..=(now + LONGEST_SLACK, u64::MAX))
+            .filter_map(|(_, id)| holds.get(id).filter(is_soon).map(|entry| (*id, entry)))
+            .filter(|(_, entry)| entry.hold.next_lease(clock).is_some())
+            .map(|(id, entry)| (id, Arc::clone(&entry.hold)))
+            .collect();
+        for (id, hold) in soon {
+            self.schedule(id, Timestamp::MAX);
+            renew.push((id, hold));
+        }
+    }
+
     fn first(&self) -> Timestamp {
         self.due.first().map_or(Timestamp::MAX, |(due, _)| *due)
     }
@@ -80,11 +102,7 @@ fn third(sent: Timestamp, lease: Duration) -> Timestamp {
 }
 
 impl Holds {
-    pub(crate) fn add(&self, hold: Arc<Hold>) -> u64 {
-        let renew_at = match hold.terms.renew {
-            true => third(hold.sent, hold.terms.lease),
-            false => Timestamp::MAX,
-        };
+    pub(crate) fn add(&self, hold: Arc<Hold>, renew_at: Timestamp) -> u64 {
         let mut state = self.state.lock();
         let first = state.first();
         state.last += 1;
@@ -124,6 +142,9 @@ impl Holds {
                 renew.push((id, Arc::clone(&entry.hold)));
             }
             state.schedule(id, Timestamp::MAX);
+        }
+        if !renew.is_empty() {
+            state.soon(clock, &mut renew);
         }
         let next = state.first();
         drop(state);

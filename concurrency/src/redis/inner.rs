@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cache_core::{CacheError, Clock, ErrorKind};
+use cache_core::{CacheError, Clock, ErrorKind, LockError};
 use cache_redis::Connections;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -10,8 +10,11 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::durability::Durability;
+use super::error::unavailable;
+use super::hand_over::HandOvers;
 use super::holds::Holds;
-use super::names::Namespace;
+use super::names::{Namespace, Tokens};
 use super::release::{Backlog, Job};
 use super::script::Redis;
 use super::{eviction, release, renew};
@@ -21,6 +24,9 @@ use crate::LocalConcurrencyService;
 pub(crate) struct Inner {
     pub(crate) redis: Redis,
     pub(crate) namespace: Namespace,
+    pub(crate) tokens: Tokens,
+    pub(crate) hand_overs: HandOvers,
+    pub(crate) durability: Option<Durability>,
     pub(crate) gate: LocalConcurrencyService,
     pub(crate) clock: Clock,
     pub(crate) holds: Arc<Holds>,
@@ -40,12 +46,14 @@ impl Inner {
     pub(crate) fn start(
         connections: Connections,
         namespace: &str,
+        durability: Option<Durability>,
     ) -> Result<Arc<Self>, CacheError> {
         let runtime = Handle::try_current().map_err(|error| {
             let message = "a lock service over Redis needs a tokio runtime";
             CacheError::new(ErrorKind::Config, message).with_source(error)
         })?;
-        let (redis, clock) = (Redis(connections), Clock::system());
+        let (namespace, clock) = (Namespace::new(namespace), Clock::system());
+        let redis = Redis::new(connections, &namespace);
         let holds = Arc::new(Holds::default());
         let (jobs, queue) = unbounded_channel();
         let renewer = runtime.spawn(renew::run(Arc::clone(&holds), redis.clone(), clock.clone()));
@@ -55,7 +63,10 @@ impl Inner {
         drop(runtime.spawn(release::run(redis.clone(), clock.clone(), queue)));
         Ok(Arc::new(Self {
             redis,
-            namespace: Namespace::new(namespace),
+            namespace,
+            tokens: Tokens::new(),
+            hand_overs: HandOvers::new(),
+            durability,
             gate: LocalConcurrencyService::new(),
             clock,
             holds,
@@ -77,8 +88,20 @@ impl Inner {
         attempts.spawn_on(attempt, &self.runtime);
     }
 
+    /// Sees to it that hand-overs are heard, some time.
+    pub(crate) fn hear_of_hand_overs(&self) -> Result<(), LockError> {
+        let channel = || self.redis.channel(&self.tokens.process);
+        let started = self.hand_overs.start(&self.redis.connections, channel, &self.runtime);
+        started.map_err(unavailable)
+    }
+
+    /// A token for whoever asks.
+    pub(crate) fn token(&self) -> String {
+        self.tokens.next(&self.label())
+    }
+
     /// Who asks, for people.
-    pub(crate) fn label(&self) -> String {
+    fn label(&self) -> String {
         match tokio::task::try_id() {
             Some(task) => format!("{} · task {task}", self.process),
             None => self.process.clone(),

@@ -7,19 +7,24 @@
 //! 3. Different locks have different keys: what is replaced can be told from what was there.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use uuid::Uuid;
 
-/// The length of a token's random part.
-const RANDOM: usize = 36;
+/// The length of the name of a process, with which its tokens begin; `common.lua` has it too.
+const PROCESS: usize = 36;
 
-/// The two keys of a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The keys of a lock.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     /// The holder's token; there exactly while the lock is held.
     pub(crate) lock: String,
     /// The last fencing token.
     pub(crate) fence: String,
+    /// The tokens of those who wait, in the order of arrival; there while somebody waits.
+    pub(crate) queue: String,
+    /// What is known of those who wait.
+    pub(crate) waiters: String,
 }
 
 /// The locks of one namespace.
@@ -35,11 +40,41 @@ impl Namespace {
     }
 
     pub(crate) fn names(&self, key: &str) -> Names {
-        let mut lock = self.0.clone();
-        escape(key, &['%', ':'], &mut lock);
-        let fence = format!("{lock}}}.f");
-        lock.push_str("}.l");
-        Names { lock, fence }
+        let mut base = self.0.clone();
+        escape(key, &['%', ':'], &mut base);
+        let [lock, fence, queue, waiters] = ["l", "f", "q", "w"].map(|of| format!("{base}}}.{of}"));
+        Names { lock, fence, queue, waiters }
+    }
+
+    /// What the names of the channels begin with, on which processes hear of hand-overs.
+    pub(crate) fn channels(&self) -> &str {
+        // Without the brace: a channel has no slot.
+        self.0.trim_start_matches('{')
+    }
+
+    /// A glob pattern that the key of every lock that is held matches.
+    pub(crate) fn held(&self) -> String {
+        let mut pattern = String::new();
+        for character in self.0.chars() {
+            if matches!(character, '*' | '?' | '[' | ']' | '\\' | '^') {
+                pattern.push('\\');
+            }
+            pattern.push(character);
+        }
+        pattern + "*}.l"
+    }
+
+    /// The key of the lock that is held under this name; `None` if no name of ours is like that.
+    pub(crate) fn key(&self, lock: &str) -> Option<String> {
+        let escaped = lock.strip_prefix(&self.0)?.strip_suffix("}.l")?;
+        let mut parts = escaped.split('%');
+        let mut key = parts.next()?.to_owned();
+        for part in parts {
+            let code = part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok())?;
+            key.push(char::from(code));
+            key.push_str(&part[2..]);
+        }
+        Some(key)
     }
 }
 
@@ -55,17 +90,31 @@ fn escape(text: &str, special: &[char], to: &mut String) {
     }
 }
 
-/// A token that no other grant has or will have, with a `label` for people.
-pub(crate) fn token(label: &str) -> String {
-    format!("{}@{label}", Uuid::new_v4())
+/// What makes the tokens of one service, and no other's like them.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    /// The name of this process, or of one service in it, to others: drawn at random.
+    pub(crate) process: String,
+    last: AtomicU64,
+}
+
+impl Tokens {
+    pub(crate) fn new() -> Self {
+        Self { process: Uuid::new_v4().to_string(), last: AtomicU64::new(0) }
+    }
+
+    /// A token that no other grant has or will have, with a `label` for people.
+    pub(crate) fn next(&self, label: &str) -> String {
+        format!("{}.{}@{label}", self.process, self.last.fetch_add(1, Relaxed))
+    }
 }
 
 /// The label in a token.
 pub(crate) fn label(token: &[u8]) -> String {
-    match token.get(RANDOM..) {
-        Some([b'@', label @ ..]) => String::from_utf8_lossy(label).into_owned(),
-        _ => "a holder that is none of ours".to_owned(),
-    }
+    let stranger = || "a holder that is none of ours".to_owned();
+    let Some([b'.', rest @ ..]) = token.get(PROCESS..) else { return stranger() };
+    let Some(at) = rest.iter().position(|byte| *byte == b'@') else { return stranger() };
+    String::from_utf8_lossy(&rest[at + 1..]).into_owned()
 }
 
 #[cfg(test)]
@@ -79,18 +128,35 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for namespace in namespaces {
             for key in keys {
-                let Names { lock, fence } = Namespace::new(namespace).names(key);
-                assert!(!lock.contains(':') && !fence.contains(':'), "{lock}");
-                assert_eq!(cache_redis::slot(&lock), cache_redis::slot(&fence));
-                assert!(seen.insert(lock) && seen.insert(fence));
+                let space = Namespace::new(namespace);
+                let Names { lock, fence, queue, waiters } = space.names(key);
+                assert_eq!(space.key(&lock).as_deref(), Some(key));
+                let slot = cache_redis::slot(&lock);
+                for name in [lock, fence, queue, waiters] {
+                    assert!(!name.contains(':'), "{name}");
+                    assert_eq!(cache_redis::slot(&name), slot);
+                    assert!(seen.insert(name));
+                }
             }
         }
     }
 
     #[test]
+    fn names_that_are_none_of_ours_have_no_key() {
+        let space = Namespace::new("a");
+        for name in ["", "x", "{lock/b/k}.l", "{lock/a/k}.f", "{lock/a/%}.l", "{lock/a/%é}.l"] {
+            assert_eq!(space.key(name), None, "{name}");
+        }
+        assert_eq!(Namespace::new("*[x]").held(), r"{lock/\*\[x\]/*}.l");
+    }
+
+    #[test]
     fn a_token_shows_its_label() {
-        assert_eq!(label(token("pid 7 · task 2").as_bytes()), "pid 7 · task 2");
+        let tokens = Tokens::new();
+        let token = tokens.next("pid 7 · task 2");
+        assert_eq!(label(token.as_bytes()), "pid 7 · task 2");
+        assert!(token.starts_with(&tokens.process) && tokens.process.len() == PROCESS);
         assert_eq!(label(b"somebody"), "a holder that is none of ours");
-        assert_ne!(token("a"), token("a"));
+        assert_ne!(tokens.next("a"), tokens.next("a"));
     }
 }

@@ -34,7 +34,7 @@ const FOLLOWED: usize = 65_536;
 /// What is to be given back.
 pub(crate) enum Job {
     Release {
-        names: Names,
+        names: Arc<Names>,
         token: String,
         /// When it is over without us.
         until: Timestamp,
@@ -42,8 +42,10 @@ pub(crate) enum Job {
         told: oneshot::Sender<Result<(), LockError>>,
         pending: Pending,
     },
+    /// Perhaps in the queue, or handed the lock just now.
+    Leave { names: Arc<Names>, token: String, until: Timestamp, pending: Pending },
     /// Perhaps acquired; nobody knows.
-    Abandon { names: Names, token: String, until: Timestamp },
+    Abandon { names: Arc<Names>, token: String, until: Timestamp },
 }
 
 /// Counts what `shutdown` waits for.
@@ -111,8 +113,12 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned) {
             let _ = told.send(first.map_err(|(error, _)| error));
             drop(pending);
             if again {
-                delete(redis, clock, &names, &token, until).await;
+                give_up(redis, clock, &names, &token, until).await;
             }
+        }
+        Job::Leave { names, token, until, pending } => {
+            give_up(redis, clock, &names, &token, until).await;
+            drop(pending);
         }
         Job::Abandon { names, token, until } => {
             if abandoned.followed.fetch_add(1, Relaxed) < FOLLOWED {
@@ -120,7 +126,7 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned) {
                     clock.sleep(pause).await;
                     // Never closed, so a turn comes.
                     let _turn = abandoned.turns.acquire().await;
-                    delete(redis, clock, &names, &token, until).await;
+                    give_up(redis, clock, &names, &token, until).await;
                 }
             }
             abandoned.followed.fetch_sub(1, Relaxed);
@@ -151,8 +157,8 @@ async fn first_answer(redis: &Redis, names: &Names, token: &str) -> Result<(), (
     }
 }
 
-/// Deletes the lock if it is `token`'s, trying until Redis answers or `until` has come.
-async fn delete(redis: &Redis, clock: &Clock, names: &Names, token: &str, until: Timestamp) {
+/// Gives up what is `token`'s, lock or place in the queue, trying until Redis answers or `until` has come.
+async fn give_up(redis: &Redis, clock: &Clock, names: &Names, token: &str, until: Timestamp) {
     let mut pause = PAUSE.0;
     while clock.is_before(until) {
         match redis.release(names, token).await {

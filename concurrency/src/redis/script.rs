@@ -1,28 +1,42 @@
-//! What Redis is asked: five scripts, each one round trip.
+//! What Redis is asked: scripts, each one round trip.
 //!
 //! Rules:
 //! 1. A script changes nothing unless the lock is as its caller believes: free, or held by the
 //!    token that the caller names. So each may be sent again, and arrive late.
-//! 2. A fence is never written by Lua's own number format, which drops digits.
-//! 3. The fence's key outlives the lock's by a week, and every key has a TTL.
+//! 2. Whoever finds a lock free hands it to the first who waits, in the same script: the one who
+//!    releases, who takes it away, and who comes for it later than others.
+//! 3. A fence is never written by Lua's own number format, which drops digits.
+//! 4. The fence's key outlives the lock's by a week, and every key has a TTL.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use cache_core::CacheError;
 use cache_redis::{Call, Connections, Lane, Retry, Script};
+use redis::cmd;
 
-use super::names::Names;
+use super::names::{Names, Namespace};
 
 /// Leases beyond ten years are cut to that: Redis cannot count much further.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// How long who was handed a lock has to claim it, if its lease is not shorter. `common.lua` has
+/// it too.
+pub(crate) const CLAIM: Duration = Duration::from_secs(2);
 const FENCE_OUTLIVES: Duration = Duration::from_secs(7 * 86_400);
+/// Locks that are renewed in one script: it holds up the server for a tenth of a millisecond.
+pub(crate) const AT_ONCE: usize = 100;
 
-static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
-static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/renew.lua")));
-static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/release.lua")));
-static INSPECT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/inspect.lua")));
-static FORCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/force.lua")));
+macro_rules! script {
+    ($($file:literal),+) => {
+        LazyLock::new(|| Script::new(concat!($(include_str!(concat!("lua/", $file))),+)))
+    };
+}
+
+static ACQUIRE: LazyLock<Script> = script!("common.lua", "acquire.lua");
+static RELEASE: LazyLock<Script> = script!("common.lua", "release.lua");
+static INSPECT: LazyLock<Script> = script!("common.lua", "inspect.lua");
+static FORCE: LazyLock<Script> = script!("common.lua", "force.lua");
+static RENEW: LazyLock<Script> = script!("renew.lua");
 
 /// A connection broken in mid-reply is no reason to give up what may be repeated.
 const REPEATABLE: Call = Call::new(Lane::Small).retry(Retry::Once);
@@ -42,69 +56,151 @@ pub(crate) struct Holder {
     pub(crate) fence: u64,
     pub(crate) remaining: Duration,
     pub(crate) held_for: Duration,
+    pub(crate) waiters: usize,
 }
 
 /// The scripts' server.
 #[derive(Clone)]
-pub(crate) struct Redis(pub(crate) Connections);
+pub(crate) struct Redis {
+    pub(crate) connections: Connections,
+    /// What the channels' names begin with.
+    channels: String,
+}
 
 impl Redis {
-    /// Takes the lock if it is free, or `token`'s already.
+    pub(crate) fn new(connections: Connections, namespace: &Namespace) -> Self {
+        Self { connections, channels: namespace.channels().to_owned() }
+    }
+
+    /// The channel on which a process hears of hand-overs.
+    pub(crate) fn channel(&self, process: &str) -> String {
+        format!("{}{process}", self.channels)
+    }
+
+    async fn script<T: redis::FromRedisValue + Send>(
+        &self,
+        call: Call,
+        script: &Script,
+        names: &Names,
+        token: &str,
+        more: &[&[u8]],
+    ) -> Result<T, CacheError> {
+        let keys = [&*names.lock, &*names.fence, &*names.queue, &*names.waiters];
+        // A cluster's node counts those who listen to it, and there they listen to any.
+        let counted: &[u8] = if self.connections.is_cluster() { b"0" } else { b"1" };
+        let mut args = vec![token.as_bytes(), self.channels.as_bytes(), counted];
+        args.extend(more);
+        self.connections.script(call, script, &keys, &args).await
+    }
+
+    /// Takes the lock if it is `token`'s already, or free with nobody waiting in front. If not, the
+    /// token is in the queue for `patience` from now on; zero: it is not.
     pub(crate) async fn acquire(
         &self,
         names: &Names,
         token: &str,
         lease: Duration,
+        patience: Duration,
     ) -> Result<Acquired, CacheError> {
-        let (keys, life) = ([&*names.lock, &*names.fence], lives(lease));
-        let args = [token.as_bytes(), life[0].as_bytes(), life[1].as_bytes()];
+        let terms = [lease, patience].map(millis);
+        let terms = [terms[0].as_bytes(), terms[1].as_bytes()];
         let (granted, number, holder): (bool, i64, Vec<u8>) =
-            self.0.script(REPEATABLE, &ACQUIRE, &keys, &args).await?;
+            self.script(REPEATABLE, &ACQUIRE, names, token, &terms).await?;
         if granted {
             return Ok(Acquired::Fence(number.unsigned_abs()));
         }
         Ok(Acquired::Held(u64::try_from(number).ok().map(Duration::from_millis), holder))
     }
 
-    /// Gives `lease` to the lock from now on; false if it is not `token`'s.
+    /// Gives each lock its lease from now on; false for those that are not their token's. In a
+    /// cluster they must be in one slot.
     pub(crate) async fn renew(
         &self,
-        names: &Names,
-        token: &str,
-        lease: Duration,
-    ) -> Result<bool, CacheError> {
-        let (keys, life) = ([&*names.lock, &*names.fence], lives(lease));
-        let args = [token.as_bytes(), life[0].as_bytes(), life[1].as_bytes()];
-        self.0.script(REPEATABLE, &RENEW, &keys, &args).await
+        locks: &[(&Names, &str, Duration)],
+    ) -> Result<Vec<bool>, CacheError> {
+        let leases: Vec<_> = locks.iter().map(|(_, _, lease)| millis(*lease)).collect();
+        let keys: Vec<_> =
+            locks.iter().flat_map(|(names, ..)| [&*names.lock, &*names.fence]).collect();
+        let args = locks.iter().zip(&leases);
+        let args: Vec<_> =
+            args.flat_map(|((_, token, _), lease)| [token.as_bytes(), lease.as_bytes()]).collect();
+        self.connections.script(REPEATABLE, &RENEW, &keys, &args).await
     }
 
-    /// Frees the lock; false if it is not `token`'s. Not repeated: then false could not be told
-    /// from a reply that was lost.
+    /// Frees the lock, or hands it to the next; false if it is not `token`'s. Then that token is
+    /// not in the queue any more. Not repeated: then false could not be told from a reply that was
+    /// lost.
     pub(crate) async fn release(&self, names: &Names, token: &str) -> Result<bool, CacheError> {
-        self.0.script(ONCE, &RELEASE, &[&*names.lock], &[token.as_bytes()]).await
+        self.script(ONCE, &RELEASE, names, token, &[]).await
     }
 
     pub(crate) async fn inspect(&self, names: &Names) -> Result<Option<Holder>, CacheError> {
-        let keys = [&*names.lock, &*names.fence];
-        let found: Option<(Vec<u8>, i64, i64, i64)> =
-            self.0.script(REPEATABLE, &INSPECT, &keys, &[]).await?;
-        Ok(found.map(|(token, left, fence, since)| Holder {
+        let found: Option<(Vec<u8>, i64, i64, i64, usize)> =
+            self.script(REPEATABLE, &INSPECT, names, "", &[]).await?;
+        Ok(found.map(|(token, left, fence, since, waiters)| Holder {
             token,
             fence: u64::try_from(fence).unwrap_or(0),
             // Without a TTL, which none of ours is, it stays for good.
             remaining: u64::try_from(left).map_or(Duration::MAX, Duration::from_millis),
             held_for: Duration::from_micros(u64::try_from(since).unwrap_or(0)),
+            waiters,
         }))
     }
 
-    /// Frees the lock if it was granted with this fence; false if not.
+    /// Frees the lock, or hands it to the next, if it was granted with this fence; false if not.
     pub(crate) async fn force(&self, names: &Names, fence: u64) -> Result<bool, CacheError> {
-        let (keys, fence) = ([&*names.lock, &*names.fence], fence.to_string());
-        self.0.script(ONCE, &FORCE, &keys, &[fence.as_bytes()]).await
+        let fence = fence.to_string();
+        self.script(ONCE, &FORCE, names, "", &[fence.as_bytes()]).await
+    }
+
+    /// How many replicas have all that was written to this lock before now, once they are as many
+    /// as `enough` or `within` is over. For one server and its replicas.
+    pub(crate) async fn replicated(
+        &self,
+        names: &Names,
+        enough: u32,
+        within: Duration,
+    ) -> Result<u32, CacheError> {
+        // On a connection of those for long work: WAIT holds up what comes behind it. It counts
+        // from what its own connection wrote last, so that has to be something.
+        let call = Call::new(Lane::Scan).budget(within + Duration::from_secs(1));
+        let mut both = redis::pipe();
+        both.cmd("PEXPIRE").arg(&names.fence).arg(millis(FENCE_OUTLIVES));
+        both.cmd("WAIT").arg(enough).arg(millis(within));
+        let mut replies = self.connections.pipeline(call, &both).await?.into_iter();
+        let [written, replicas] =
+            [replies.next(), replies.next()].map(|reply| reply.unwrap_or(redis::Value::Nil));
+        let written: bool = self.connections.convert(written)?;
+        let replicas: u32 = self.connections.convert(replicas)?;
+        Ok(if written { replicas } else { 0 })
+    }
+
+    /// The locks that are held, `limit` at most.
+    pub(crate) async fn held(
+        &self,
+        namespace: &Namespace,
+        limit: usize,
+    ) -> Result<Vec<String>, CacheError> {
+        let scan = Call::new(Lane::Scan);
+        let mut found = std::collections::BTreeSet::new();
+        for primary in self.connections.primaries().await? {
+            let mut cursor = 0_u64;
+            loop {
+                let mut page = cmd("SCAN");
+                page.arg(cursor).arg("MATCH").arg(namespace.held()).arg("COUNT").arg(1_000);
+                let (next, names): (u64, Vec<String>) = primary.query(scan, &page).await?;
+                found.extend(names.iter().filter_map(|name| namespace.key(name)));
+                cursor = next;
+                if cursor == 0 || found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(found.into_iter().take(limit).collect())
     }
 }
 
-/// How long lock and fence live, in milliseconds, written out.
-fn lives(lease: Duration) -> [String; 2] {
-    [lease, lease + FENCE_OUTLIVES].map(|life| life.as_millis().to_string())
+/// Milliseconds, written out.
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
 }

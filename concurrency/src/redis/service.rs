@@ -10,16 +10,17 @@ use cache_core::{
     LockOptions, check_lock_key,
 };
 use cache_redis::{Connections, RedisConfig};
+use futures_util::future::try_join_all;
 
 use super::acquire::{Request, Tried, attempt};
+use super::builder::RedisConcurrencyBuilder;
 use super::error::unavailable;
 use super::hold::Terms;
 use super::inner::Inner;
-use super::names::{label, token};
+use super::names::label;
+use super::script::AT_ONCE;
+use super::waiting;
 use crate::service::shut_down;
-
-/// While another process holds the lock: the first pause between two looks, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
 /// Named locks among all processes that use one Redis and one namespace. Clones are the same
 /// locks.
@@ -27,9 +28,14 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// See the [crate's page](crate) for what it promises, [`ConcurrencyService`] for the contract and
 /// [`ConcurrencyServiceExt`](cache_core::ConcurrencyServiceExt) for how it is used.
 ///
-/// The tasks of one process get a lock in the order of arrival. Between processes there is no
-/// queue yet: who waits looks again after 10 to 250 ms, and at once when the holder's lease is
-/// over.
+/// The tasks of one process get a lock in the order of arrival. Of each process the first stands in
+/// a queue in Redis, and a release hands the lock to the head of that queue and tells its process
+/// over pub/sub, on a connection of the service's own that is opened when a lock is first found
+/// held. A waiter whose process is gone is passed over; one that hangs has two seconds, or one
+/// lease if that is shorter. While the service cannot subscribe, it asks every 10 to 250 ms
+/// instead.
+///
+/// A user under ACL needs `+subscribe +publish &lock/*` beside the rights for scripts.
 ///
 /// Its tasks run on the runtime it was made in. What this process holds when that runtime ends is
 /// free when its lease has run out; [`shutdown`](ConcurrencyService::shutdown) before that waits
@@ -93,7 +99,31 @@ impl RedisConcurrencyService {
     ///
     /// [`Config`](cache_core::ErrorKind::Config) outside a tokio runtime.
     pub fn with_namespace(connections: Connections, namespace: &str) -> Result<Self, CacheError> {
-        Inner::start(connections, namespace).map(Self)
+        Self::builder(connections).namespace(namespace).build()
+    }
+
+    /// Settings, for locks over connections that are there already.
+    ///
+    /// ```no_run
+    /// use cache_concurrency::RedisConcurrencyService;
+    /// use cache_redis::{Connections, RedisConfig};
+    /// use std::time::Duration;
+    ///
+    /// # async fn run() -> Result<(), cache_core::CacheError> {
+    /// let config = RedisConfig::from_url("redis://127.0.0.1:6379")?;
+    /// let locks = RedisConcurrencyService::builder(Connections::connect(&config).await?)
+    ///     .namespace("payments")
+    ///     .replicas(1, Duration::from_millis(100))
+    ///     .build()?;
+    /// # drop(locks);
+    /// # Ok(()) }
+    /// ```
+    pub fn builder(connections: Connections) -> RedisConcurrencyBuilder {
+        RedisConcurrencyBuilder::new(connections)
+    }
+
+    pub(super) fn of(inner: Arc<Inner>) -> Self {
+        Self(inner)
     }
 
     /// How many locks this process holds just now.
@@ -105,62 +135,35 @@ impl RedisConcurrencyService {
     /// The connections it uses.
     #[must_use]
     pub fn connections(&self) -> &Connections {
-        &self.0.redis.0
+        &self.0.redis.connections
     }
 
     fn request(&self, key: &str, options: &LockOptions) -> Request {
         Request {
             key: Arc::from(key),
-            names: self.0.namespace.names(key),
-            token: token(&self.0.label()),
+            names: Arc::new(self.0.namespace.names(key)),
+            token: self.0.token(),
             terms: Terms::of(options),
         }
+    }
+
+    async fn info(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
+        let found = self.0.redis.inspect(&self.0.namespace.names(key)).await;
+        let Some(holder) = found.map_err(unavailable)? else {
+            return Ok(None);
+        };
+        let mut info = LockInfo::new(key, label(&holder.token), FencingToken(holder.fence));
+        info.remaining = holder.remaining;
+        info.held_for = holder.held_for;
+        // Who has passed the gate holds the lock, or is in the queue.
+        let local = self.0.gate.inspect(key).await?;
+        info.waiters = local.map_or(0, |local| local.waiters) + holder.waiters;
+        Ok(Some(info))
     }
 
     /// A guard granted while the service was shut down is given back.
     fn unless_closed(&self, guard: LockGuard) -> Result<LockGuard, LockError> {
         if *self.0.closed.borrow() { Err(shut_down()) } else { Ok(guard) }
-    }
-
-    /// Waits behind the gate until Redis grants the lock, with no other task of this process in
-    /// front.
-    async fn granted(
-        &self,
-        key: &str,
-        options: &LockOptions,
-        mut gate: LockGuard,
-        deadline: cache_core::Timestamp,
-    ) -> Result<LockGuard, LockError> {
-        let (request, clock) = (self.request(key, options), &self.0.clock);
-        let mut closed = self.0.closed.subscribe();
-        let mut pause = PAUSE.0;
-        loop {
-            // Asked before each attempt, so that the last one comes at the deadline.
-            let now = clock.now();
-            let (left, who);
-            match attempt(&self.0, &request, gate).await? {
-                Tried::Granted(guard) => return self.unless_closed(guard),
-                Tried::Held { gate: again, holder, remaining } => {
-                    (gate, left, who) = (again, remaining, holder);
-                }
-            }
-            if now >= deadline {
-                let wait = options.wait_duration();
-                let message = format!("held by {who} for all of the {wait:?} to wait");
-                return Err(LockError::new(LockErrorKind::Timeout, message));
-            }
-            let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            let jittered = Duration::from_millis(fastrand::u64(millis(pause) / 2..=millis(pause)));
-            pause = (pause * 2).min(PAUSE.1);
-            // The holder's lease is over a millisecond after what is left of it.
-            let over = left.map_or(PAUSE.1, |left| left.saturating_add(Duration::from_millis(1)));
-            let wake = (clock.now() + jittered.min(over)).min(deadline);
-            tokio::select! {
-                biased;
-                _ = closed.wait_for(|closed| *closed) => return Err(shut_down()),
-                () = clock.sleep_until(wake) => {}
-            }
-        }
     }
 }
 
@@ -186,8 +189,9 @@ impl ConcurrencyService for RedisConcurrencyService {
         let wait = options.wait_duration();
         let deadline = self.0.clock.now() + wait;
         let gate = self.0.gate.acquire(key, &at_the_gate(wait)).await?;
-        let granted = self.granted(key, options, gate, deadline).await;
-        granted.map_err(|error| error.with_key(key))
+        let request = self.request(key, options);
+        let granted = waiting::granted(&self.0, &request, options, gate, deadline).await;
+        granted.and_then(|guard| self.unless_closed(guard)).map_err(|error| error.with_key(key))
     }
 
     async fn try_acquire(
@@ -201,29 +205,27 @@ impl ConcurrencyService for RedisConcurrencyService {
         let Some(gate) = self.0.gate.try_acquire(key, &at_the_gate(Duration::ZERO)).await? else {
             return Ok(None);
         };
-        let tried = attempt(&self.0, &self.request(key, options), gate).await;
+        let tried = attempt(&self.0, &self.request(key, options), Duration::ZERO, gate).await;
         match tried.map_err(|error| error.with_key(key))? {
             Tried::Granted(guard) => self.unless_closed(guard).map(Some),
             Tried::Held { .. } => Ok(None),
         }
     }
 
-    /// Of those who wait it knows the ones in this process.
+    /// Of those who wait it knows all in this process, and of each other process the first.
     async fn inspect(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
         check_lock_key(key)?;
-        let found = self.0.redis.inspect(&self.0.namespace.names(key)).await;
-        let Some(holder) = found.map_err(|error| unavailable(error).with_key(key))? else {
-            return Ok(None);
-        };
-        let fence = FencingToken(holder.fence);
-        let mut info = LockInfo::new(key, label(&holder.token), fence);
-        info.remaining = holder.remaining;
-        info.held_for = holder.held_for;
-        // Who has passed the gate holds the lock, or waits for another process to release it.
-        let first = usize::from(self.0.holds.find(key, fence).is_none());
-        let local = self.0.gate.inspect(key).await?;
-        info.waiters = local.map_or(0, |local| local.waiters + first);
-        Ok(Some(info))
+        self.info(key).await.map_err(|error| error.with_key(key))
+    }
+
+    /// Goes through all keys in Redis, a thousand at a time.
+    async fn list(&self, limit: usize) -> Result<Vec<LockInfo>, LockError> {
+        let held = self.0.redis.held(&self.0.namespace, limit).await.map_err(unavailable)?;
+        let mut found = Vec::with_capacity(held.len());
+        for some in held.chunks(AT_ONCE) {
+            found.extend(try_join_all(some.iter().map(|key| self.info(key))).await?);
+        }
+        Ok(found.into_iter().flatten().collect())
     }
 
     async fn force_release(&self, key: &str, expected: FencingToken) -> Result<bool, LockError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::{FencingToken, LockErrorKind, LockOptions};
+use cache_core::{FencingToken, LockErrorKind, LockGuard, LockInfo, LockOptions};
 
 use super::LockHarness;
 
@@ -24,6 +24,32 @@ pub async fn inspect_tells_who_holds_and_how_many_wait(h: LockHarness) {
     assert!(info.held_for >= Duration::from_millis(20), "{info:?}");
     guard.release().await.unwrap();
     waiter.await.unwrap();
+}
+
+/// `list` names what is held, no more than is asked for, and nothing at rest.
+pub async fn list_names_what_is_held(h: LockHarness) {
+    let mut keys = ["list", "list of another", "list:ä%41*"].map(|name| h.key(name)).to_vec();
+    keys.sort();
+    let listed = async |limit| {
+        let mut found = h.service.list(limit).await.unwrap();
+        found.retain(|info| keys.contains(&info.key));
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found
+    };
+    assert_eq!(listed(usize::MAX).await, []);
+    let mut guards = Vec::new();
+    for key in &keys {
+        guards.push(h.hold(key).await);
+    }
+    let found = listed(usize::MAX).await;
+    let held = |info: &LockInfo| (info.key.clone(), info.fencing_token);
+    let expected = keys.iter().cloned().zip(guards.iter().map(LockGuard::fencing_token));
+    assert_eq!(found.iter().map(held).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    assert!(h.service.list(2).await.unwrap().len() <= 2);
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
+    assert_eq!(listed(usize::MAX).await, []);
 }
 
 /// `force_release` with a stale token does nothing; with the right one the holder has lost its

@@ -23,6 +23,8 @@ pub enum LockCapability {
     Fencing,
     /// `inspect` knows the holder and the number of those who wait.
     Inspect,
+    /// `list` names the locks that are held.
+    List,
     /// `force_release` takes a lock away.
     ForceRelease,
     /// `shutdown` turns callers away.
@@ -61,8 +63,8 @@ impl LockCapabilities {
 /// const _: () = check_lock_capabilities(LockCapabilities::ALL, &[LockCapability::Exclusion]);
 /// ```
 pub const fn check_lock_capabilities(declared: LockCapabilities, tested: &[LockCapability]) {
-    use LockCapability::{Exclusion, Fencing, Fifo, ForceRelease, Inspect, Leases, Shutdown};
-    let all = [Exclusion, Fifo, Leases, Fencing, Inspect, ForceRelease, Shutdown];
+    use LockCapability::{Exclusion, Fencing, Fifo, ForceRelease, Inspect, Leases, List, Shutdown};
+    let all = [Exclusion, Fifo, Leases, Fencing, Inspect, List, ForceRelease, Shutdown];
     let mut untested = declared;
     let mut i = 0;
     while i < tested.len() {

@@ -46,6 +46,7 @@ macro_rules! concurrency_conformance {
             Leases: p4_16_the_next_takes_over_and_the_late_release_spares_it;
             Leases: p4_16_lost_tells_when_the_lease_ends;
             Inspect: inspect_tells_who_holds_and_how_many_wait;
+            List: list_names_what_is_held;
             ForceRelease: force_release_hits_only_the_holder_it_names;
             Shutdown: shutdown_turns_waiters_and_newcomers_away;
         }

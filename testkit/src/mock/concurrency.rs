@@ -45,6 +45,7 @@ mockall::mock! {
             options: &LockOptions,
         ) -> Result<Option<LockGuard>, LockError>;
         async fn inspect(&self, key: &str) -> Result<Option<LockInfo>, LockError>;
+        async fn list(&self, limit: usize) -> Result<Vec<LockInfo>, LockError>;
         async fn force_release(&self, key: &str, expected: FencingToken) -> Result<bool, LockError>;
         async fn shutdown(&self);
     }

@@ -1,19 +1,42 @@
--- Takes a lock that is free.
--- KEYS: lock, fence. ARGV: token, lease in ms, life of the fence in ms.
+-- Takes a lock that is free and that nobody waits for in front of the caller; or claims one that
+-- was handed to it.
+-- ARGV: ..., lease in ms, ms for which the caller is in the queue without asking again. With 0 it
+-- does not queue, and leaves the queue if it was there.
 -- Answers {1, fence, ''}, or {0, ms left to the holder, its token}.
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then
-  return {0, redis.call('PTTL', KEYS[1]), holder}
+local lease, patience = tonumber(ARGV[4]), tonumber(ARGV[5])
+local holder = redis.call('GET', lock)
+if holder == me then
+  -- Handed over, or granted before and that reply was lost.
+  local fence = last_fence()
+  if fence == 0 then
+    fence = next_fence()
+  end
+  grant(me, fence, lease)
+  return {1, fence, ''}
 end
-local last = tonumber(redis.call('GET', KEYS[2]) or '0') or 0
-if not (last >= 0 and last < 9e15) then
-  last = 0 -- Not of our making: beyond that, numbers here are not exact.
+local queued = redis.call('EXISTS', queue) == 1
+if not holder then
+  if not queued or not hand_over(me) then
+    local fence = next_fence()
+    grant(me, fence, lease)
+    if queued then
+      leave(me)
+    end
+    return {1, fence, ''}
+  end
+  holder = redis.call('GET', lock)
 end
-if holder and last > 0 then
-  return {1, last, ''} -- Granted before; that reply was lost.
+if patience > 0 then
+  local terms = string.format('%.0f %.0f', now + patience * 1000, lease)
+  if redis.call('HSET', waiters, me, terms) == 1 or not redis.call('LPOS', queue, me) then
+    redis.call('RPUSH', queue, me)
+  end
+  for _, key in ipairs({queue, waiters}) do
+    if redis.call('PTTL', key) < patience then
+      redis.call('PEXPIRE', key, patience)
+    end
+  end
+elseif queued then
+  leave(me)
 end
-local time = redis.call('TIME')
-local fence = math.max(last + 1, time[1] * 1000000 + time[2])
-redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', ARGV[3])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {1, fence, ''}
+return {0, redis.call('PTTL', lock), holder}

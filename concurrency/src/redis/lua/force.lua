@@ -1,6 +1,9 @@
--- Takes a lock away from the holder with this fence. KEYS: lock, fence. ARGV: fence.
+-- Takes a lock away from the holder with this fence. ARGV: ..., fence.
 -- Answers whether that holder had it.
-if (redis.call('GET', KEYS[2]) or '0') == ARGV[1] then
-  return redis.call('DEL', KEYS[1])
+if (redis.call('GET', fences) or '0') ~= ARGV[4] or redis.call('EXISTS', lock) == 0 then
+  return 0
 end
-return 0
+if not hand_over() then
+  redis.call('DEL', lock)
+end
+return 1

@@ -1,10 +1,14 @@
--- Who holds a lock. KEYS: lock, fence.
--- Answers nothing, or {token, ms left, fence, microseconds since the fence was drawn}.
-local holder = redis.call('GET', KEYS[1])
+-- Who holds a lock. Answers nothing, or {token, ms left, fence, microseconds since the fence was
+-- drawn, how many wait}.
+local holder = redis.call('GET', lock)
 if not holder then
   return false
 end
-local fence = tonumber(redis.call('GET', KEYS[2]) or '0') or 0
-local time = redis.call('TIME')
-local since = time[1] * 1000000 + time[2] - fence
-return {holder, redis.call('PTTL', KEYS[1]), fence, since}
+local waiting = 0
+for _, terms in ipairs(redis.call('HVALS', waiters)) do
+  if (tonumber(string.match(terms, '^%d+') or '0') or 0) > now then
+    waiting = waiting + 1
+  end
+end
+local fence = last_fence()
+return {holder, redis.call('PTTL', lock), fence, now - fence, waiting}

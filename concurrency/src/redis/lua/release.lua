@@ -1,5 +1,9 @@
--- Gives a lock back. KEYS: lock. ARGV: token. Answers whether that token had it.
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  return redis.call('DEL', KEYS[1])
+-- Gives a lock back, or a place in the queue. Answers whether that token had the lock.
+if redis.call('GET', lock) ~= me then
+  leave(me)
+  return 0
 end
-return 0
+if not hand_over() then
+  redis.call('DEL', lock)
+end
+return 1

@@ -1,7 +1,12 @@
--- Prolongs a lease. KEYS: lock, fence. ARGV: token, lease in ms, life of the fence in ms.
--- Answers whether that token has the lock.
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('PEXPIRE', KEYS[2], ARGV[3])
-  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- Prolongs leases. KEYS: lock and fence of each. ARGV: token and lease in ms of each.
+-- Answers for each whether that token has the lock.
+local had = {}
+for i = 1, #KEYS, 2 do
+  local holder = redis.pcall('GET', KEYS[i])
+  had[(i + 1) / 2] = 0
+  if holder == ARGV[i] then
+    had[(i + 1) / 2] = redis.call('PEXPIRE', KEYS[i], ARGV[i + 1])
+    redis.pcall('PEXPIRE', KEYS[i + 1], ARGV[i + 1] + 604800000)
+  end
 end
-return 0
+return had

@@ -1,0 +1,72 @@
+//! How a [`RedisConcurrencyService`] is made over connections.
+
+use std::time::Duration;
+
+use cache_core::{CacheError, ErrorKind};
+use cache_redis::Connections;
+
+use super::RedisConcurrencyService;
+use super::durability::Durability;
+use super::inner::Inner;
+
+/// The longest wait for replicas: it counts against the lease.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Settings of a [`RedisConcurrencyService`].
+#[derive(Debug)]
+#[must_use = "a builder makes nothing until `build`"]
+pub struct RedisConcurrencyBuilder {
+    connections: Connections,
+    namespace: String,
+    durability: Option<Durability>,
+}
+
+impl RedisConcurrencyBuilder {
+    pub(super) fn new(connections: Connections) -> Self {
+        let namespace = connections.config().namespace_name().to_owned();
+        Self { connections, namespace, durability: None }
+    }
+
+    /// Locks of different namespaces are different locks; the connections' namespace unless set.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// A lock counts as taken once this many replicas (1 to 100) have it, which is asked with
+    /// [`WAIT`](https://redis.io/docs/latest/commands/wait/); if that takes longer than `within` (1 ms to
+    /// 10 s) it is given back, and the caller gets
+    /// [`Unavailable`](cache_core::LockErrorKind::Unavailable). Off unless set.
+    ///
+    /// It makes a second holder after a failover less likely, not impossible: a replica that has
+    /// not the lock may be promoted all the same. It costs a round trip between server and
+    /// replica for each lock, one lock of this service after another.
+    pub fn replicas(mut self, replicas: u32, within: Duration) -> Self {
+        self.durability = Some(Durability { replicas, within });
+        self
+    }
+
+    /// The service.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](ErrorKind::Config) outside a tokio runtime, for replicas out of range, and for
+    /// replicas in a cluster.
+    pub fn build(self) -> Result<RedisConcurrencyService, CacheError> {
+        let Self { connections, namespace, durability } = self;
+        let refused = |message: String| Err(CacheError::new(ErrorKind::Config, message));
+        if let Some(Durability { replicas, within }) = durability {
+            if !(1..=100).contains(&replicas) {
+                return refused(format!("replicas is {replicas}; it must be 1 to 100"));
+            }
+            if !(Duration::from_millis(1)..=LONGEST_WAIT).contains(&within) {
+                let range = format!("it must be 1ms to {LONGEST_WAIT:?}");
+                return refused(format!("the wait for replicas is {within:?}; {range}"));
+            }
+            if connections.is_cluster() {
+                return refused("replicas cannot be waited for in a cluster".to_owned());
+            }
+        }
+        Inner::start(connections, &namespace, durability).map(RedisConcurrencyService::of)
+    }
+}

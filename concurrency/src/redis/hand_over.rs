@@ -1,0 +1,174 @@
+//! Hearing of locks that are handed over.
+//!
+//! Rules:
+//! 1. One subscription for a service, made when a lock is first found held. Nobody queues before
+//!    it is confirmed: what is published to nobody is nobody's turn.
+//! 2. A message is a hint. One that is lost costs time, as each who waits asks by itself now and
+//!    then; one that comes late or twice is no harm.
+//! 3. A hand-over is a grant, without asking, if it is known to be young: see
+//!    [`ChannelEvent::Message`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cache_core::{CacheError, Timestamp};
+use cache_redis::{Channel, ChannelEvent, Connections};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// The lock is ours, it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HandOver {
+    pub(crate) fence: u64,
+    /// It was said after that.
+    pub(crate) after: Option<Timestamp>,
+}
+
+/// See the head of the file.
+pub(crate) struct HandOvers {
+    told: Arc<Told>,
+    channel: Mutex<Option<Channel>>,
+}
+
+struct Told {
+    /// By token.
+    waiting: Mutex<HashMap<String, watch::Sender<Option<HandOver>>>>,
+    connected: watch::Sender<bool>,
+}
+
+/// A token's turn will be told here.
+pub(crate) struct Turn {
+    token: String,
+    told: Arc<Told>,
+    news: watch::Receiver<Option<HandOver>>,
+}
+
+impl HandOvers {
+    pub(crate) fn new() -> Self {
+        let connected = watch::Sender::new(false);
+        let told = Arc::new(Told { waiting: Mutex::default(), connected });
+        Self { told, channel: Mutex::default() }
+    }
+
+    /// Subscribes, if that has not been done before.
+    pub(crate) fn start(
+        &self,
+        connections: &Connections,
+        channel: impl FnOnce() -> String,
+        runtime: &Handle,
+    ) -> Result<(), CacheError> {
+        let mut started = self.channel.lock();
+        if started.is_none() {
+            let told = Arc::clone(&self.told);
+            // It is to live as long as the service, whoever comes first.
+            let _runtime = runtime.enter();
+            *started =
+                Some(Channel::listen(connections, channel(), move |event| told.hear(event))?);
+        }
+        Ok(())
+    }
+
+    /// Whether hand-overs are heard.
+    pub(crate) fn connected(&self) -> watch::Receiver<bool> {
+        self.told.connected.subscribe()
+    }
+
+    pub(crate) fn turn(&self, token: &str) -> Turn {
+        let (news, told) = (watch::Sender::new(None), Arc::clone(&self.told));
+        let turn = Turn { token: token.to_owned(), told, news: news.subscribe() };
+        self.told.waiting.lock().insert(token.to_owned(), news);
+        turn
+    }
+
+    /// How many wait to hear.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.told.waiting.lock().len()
+    }
+}
+
+impl Told {
+    fn hear(&self, event: ChannelEvent<'_>) {
+        match event {
+            ChannelEvent::Connected => drop(self.connected.send_replace(true)),
+            ChannelEvent::Disconnected => drop(self.connected.send_replace(false)),
+            ChannelEvent::Message { payload, published_after } => {
+                let Some((token, fence)) = parse(payload) else { return };
+                let news = self.waiting.lock().get(token).cloned();
+                if let Some(news) = news {
+                    news.send_replace(Some(HandOver { fence, after: published_after }));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `<token> <fence>`, as `common.lua` writes it. The label in a token may hold spaces.
+fn parse(payload: &[u8]) -> Option<(&str, u64)> {
+    let (token, fence) = str::from_utf8(payload).ok()?.rsplit_once(' ')?;
+    Some((token, fence.parse().ok()?))
+}
+
+impl Turn {
+    /// Waits until it has come, once for each time it is told.
+    ///
+    /// # Cancel safety
+    ///
+    /// What is told meanwhile is told by the next call.
+    pub(crate) async fn come(&mut self) -> HandOver {
+        loop {
+            if self.news.changed().await.is_err() {
+                // Not while this lives, for it keeps its sender in the map.
+                std::future::pending::<()>().await;
+            }
+            if let Some(hand_over) = *self.news.borrow_and_update() {
+                return hand_over;
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.told.waiting.lock().remove(&self.token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn say(hand_overs: &HandOvers, payload: &[u8]) {
+        let published_after = Some(Timestamp::ZERO);
+        hand_overs.told.hear(ChannelEvent::Message { payload, published_after });
+    }
+
+    #[test]
+    fn who_waits_is_told_of_its_turn_and_forgotten() {
+        let hand_overs = HandOvers::new();
+        let (mut mine, mut other) = (hand_overs.turn("a.1@pid 7"), hand_overs.turn("a.2@pid 7"));
+        say(&hand_overs, b"a.1@pid 7 41");
+        say(&hand_overs, b"a.1@pid 7 42");
+        let expected = HandOver { fence: 42, after: Some(Timestamp::ZERO) };
+        assert_eq!(mine.come().now_or_never(), Some(expected));
+        assert_eq!(mine.come().now_or_never(), None);
+        assert_eq!(other.come().now_or_never(), None);
+        drop((mine, other));
+        assert_eq!(hand_overs.waiting(), 0);
+        say(&hand_overs, b"a.1@pid 7 43");
+    }
+
+    #[test]
+    fn what_is_no_hand_over_is_ignored() {
+        let hand_overs = HandOvers::new();
+        let mut turn = hand_overs.turn("a");
+        for payload in [&b""[..], b"a", b"a ", b"a x", b"a -1", b"\xff 1", b" 1", b"b 1"] {
+            say(&hand_overs, payload);
+            assert_eq!(turn.come().now_or_never(), None);
+        }
+    }
+}

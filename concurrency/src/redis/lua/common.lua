@@ -1,0 +1,57 @@
+-- KEYS: lock, fence, queue, waiters.
+-- ARGV: token, prefix of the processes' channels, '1' if PUBLISH answers how many have heard.
+-- The queue is a list of tokens. The hash has for each, when its waiter counts as gone (in
+-- microseconds) and the lease it asks for (in ms).
+local lock, fences, queue, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local me, channels, counted = ARGV[1], ARGV[2], ARGV[3] == '1'
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local function last_fence()
+  local last = tonumber(redis.call('GET', fences) or '0') or 0
+  if last >= 0 and last < 9e15 then
+    return last
+  end
+  return 0 -- Not of our making: beyond that, numbers here are not exact.
+end
+
+local function next_fence()
+  return math.max(last_fence() + 1, now)
+end
+
+-- Makes the token the holder, for so many ms.
+local function grant(token, fence, ms)
+  redis.call('SET', fences, string.format('%.0f', fence), 'PX', ms + 604800000)
+  redis.call('SET', lock, token, 'PX', ms)
+end
+
+local function leave(token)
+  redis.call('LREM', queue, 1, token)
+  redis.call('HDEL', waiters, token)
+end
+
+-- Gives the lock, which nobody has, to the first in the queue who is alive and can be told, but
+-- to nobody behind `last`. Answers whether there was one. It has two seconds at most to claim it.
+local function hand_over(last)
+  for _, token in ipairs(redis.call('LRANGE', queue, 0, 63)) do
+    if token == last then
+      return false
+    end
+    local terms = redis.call('HGET', waiters, token) or ''
+    local gone, lease = string.match(terms, '^(%d+) (%d+)$')
+    if not gone or tonumber(gone) <= now then
+      leave(token)
+    else
+      local fence = next_fence()
+      local message = token .. ' ' .. string.format('%.0f', fence)
+      local heard = redis.pcall('PUBLISH', channels .. string.sub(token, 1, 36), message)
+      if type(heard) == 'number' and (heard > 0 or not counted) then
+        leave(token)
+        grant(token, fence, math.min(tonumber(lease), 2000))
+        return true
+      end
+      -- Who cannot be told keeps its place, and its own timer.
+    end
+  end
+  return false
+end
