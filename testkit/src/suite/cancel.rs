@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cache_core::{CacheServiceExt, CacheStore, LeaseOutcome, Policy, Selector};
 
-use super::fixture::{entry, fetch, lease_for, load_now, loads_ended, strings, tasks};
+use super::fixture::{entry, fetch, lease_of, load_now, loads_ended, strings, tasks};
 use crate::{CacheHarness, Capability, LoadFailed, Loads, drop_after, eventually};
 
 /// Each future is dropped after 0, 1, … polls, up to this many.
@@ -129,20 +129,22 @@ pub async fn p7_loads_can_be_dropped(h: &CacheHarness) {
 /// Leases, fills and their return. A lease that a dropped future took runs out by itself.
 pub async fn p7_leases_can_be_dropped(h: &CacheHarness) {
     let exclusive = h.can(Capability::ExclusiveLeases);
+    // In real time all of it is waited for, again and again.
+    let ttl = h.units(1) / 4;
     for polls in 0..POLLS {
         h.cache().clear().await.unwrap();
-        let taken = drop_after(polls, h.cache().lease("k", h.units(1))).await;
+        let taken = drop_after(polls, h.cache().lease("k", ttl)).await;
         if let Some(Ok(LeaseOutcome::Granted(lease))) = &taken {
             let _ = drop_after(polls, h.cache().abandon(lease.clone())).await;
         }
         if exclusive || h.manual_clock().is_some() {
-            h.pass(h.units(2)).await;
+            h.pass(ttl * 2).await;
         }
         holds(h).await;
-        let held = lease_for(h, "k", 2).await;
+        let held = lease_of(h, "k", ttl).await;
         let _ = drop_after(polls, h.cache().fill(held, entry(h, NEW))).await;
         if exclusive {
-            h.pass(h.units(3)).await;
+            h.pass(ttl * 2).await;
         }
         holds(h).await;
         if taken.is_some() && polls > 1 {

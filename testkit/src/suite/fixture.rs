@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use cache_core::{
     CacheError, CacheService, CacheServiceExt, CacheStore, Clock, Entry, Lease, LeaseOutcome,
@@ -126,7 +127,12 @@ pub(super) async fn lease(h: &CacheHarness, key: &str) -> Lease {
 
 /// A lease on `key`, for `units` of time, whatever is under it.
 pub(super) async fn lease_for(h: &CacheHarness, key: &str, units: u32) -> Lease {
-    match h.cache().lease_to_replace(key, h.units(units)).await.expect("lease failed") {
+    lease_of(h, key, h.units(units)).await
+}
+
+/// A lease on `key`.
+pub(super) async fn lease_of(h: &CacheHarness, key: &str, ttl: Duration) -> Lease {
+    match h.cache().lease_to_replace(key, ttl).await.expect("lease failed") {
         LeaseOutcome::Granted(lease) => lease,
         other => panic!("no lease on {key:?}: {other:?}"),
     }
