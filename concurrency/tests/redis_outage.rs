@@ -55,6 +55,47 @@ async fn p4_29_a_long_pause_of_redis_ends_the_section_before_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p4_29_who_waits_bears_a_short_pause_and_no_long_one() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let waiting = |locks: &RedisConcurrencyService| {
+        let locks = locks.clone();
+        tokio::spawn(async move { locks.acquire("k", &lease(10_000)).await })
+    };
+    let queued = async || {
+        eventually_async(async || {
+            locks.inspect("k").await.is_ok_and(|info| info.is_some_and(|info| info.waiters == 1))
+        })
+        .await;
+    };
+    let guard = locks.acquire("k", &lease(10_000)).await.unwrap();
+    let waiter = waiting(&other);
+    queued().await;
+    // Real time: all of it. A question falls into the pause, and is given up after 250 ms.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    server.pause();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    server.resume();
+    eventually_async(async || locks.inspect("k").await.is_ok()).await;
+    assert!(!waiter.is_finished(), "{:?}", waiter.await.unwrap());
+    guard.release().await.unwrap();
+    let guard = waiter.await.unwrap().unwrap();
+    let waiter = waiting(&locks);
+    queued().await;
+    server.pause();
+    let outcome = tokio::time::timeout(Duration::from_secs(5), waiter).await;
+    server.resume();
+    let error = outcome.expect("it is told").unwrap().unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    eventually_async(async || guard.check().is_err() || locks.inspect("k").await.is_ok()).await;
+    drop(guard);
+    eventually_async(async || {
+        locks.try_acquire("k", &lease(600)).await.is_ok_and(|got| got.is_some())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p4_32_a_restart_without_data_frees_the_lock_and_fences_go_on() {
     let server = RedisServer::start();
     let locks = service(&server.url()).await;

@@ -46,6 +46,11 @@ pub(crate) enum Tried {
         holder: String,
         remaining: Option<Duration>,
     },
+    /// Nobody knows. Whatever it was, it is being taken back.
+    Failed {
+        gate: LockGuard,
+        error: LockError,
+    },
 }
 
 /// Asks Redis once, in a task that goes on if the caller does not. If the lock is held, the caller is
@@ -90,10 +95,13 @@ async fn send(
         }
         Err(error) => {
             let sent_perhaps = !down || error.kind() == cache_core::ErrorKind::Timeout;
-            if may_heal(&error) && sent_perhaps {
+            if !may_heal(&error) {
+                return Err(unavailable(error));
+            }
+            if sent_perhaps {
                 abandon(inner, request);
             }
-            return Err(unavailable(error));
+            return Ok(Tried::Failed { gate, error: unavailable(error) });
         }
     };
     if let Some(durability) = inner.durability
@@ -143,8 +151,8 @@ fn hold(
     let renew_at = match (terms.renew, span == terms.lease) {
         (false, _) => Timestamp::MAX,
         (true, true) => since + span / 3,
-        // Many sections are over by then.
-        (true, false) => since + span * 2 / 3,
+        // Soon, and not at once: many sections are over by then.
+        (true, false) => inner.clock.now() + span / 20,
     };
     let (names, token) = (Arc::clone(names), token.clone());
     let hold = Arc::new(Hold::new(names, token, lease.clone(), *terms, hold_until, gate));

@@ -112,6 +112,14 @@ fn parse(payload: &[u8]) -> Option<(&str, u64)> {
 }
 
 impl Turn {
+    /// Whether it has come, since that was last asked or waited for.
+    pub(crate) fn has_come(&mut self) -> bool {
+        // Cannot fail: the map has the sender.
+        let news = self.news.has_changed().unwrap_or(false);
+        self.news.mark_unchanged();
+        news
+    }
+
     /// Waits until it has come, once for each time it is told.
     ///
     /// # Cancel safety

@@ -190,7 +190,7 @@ impl ConcurrencyService for RedisConcurrencyService {
         let deadline = self.0.clock.now() + wait;
         let gate = self.0.gate.acquire(key, &at_the_gate(wait)).await?;
         let request = self.request(key, options);
-        let granted = waiting::granted(&self.0, &request, options, gate, deadline).await;
+        let granted = waiting::granted(&self.0, request, options, gate, deadline).await;
         granted.and_then(|guard| self.unless_closed(guard)).map_err(|error| error.with_key(key))
     }
 
@@ -209,6 +209,7 @@ impl ConcurrencyService for RedisConcurrencyService {
         match tried.map_err(|error| error.with_key(key))? {
             Tried::Granted(guard) => self.unless_closed(guard).map(Some),
             Tried::Held { .. } => Ok(None),
+            Tried::Failed { error, .. } => Err(error.with_key(key)),
         }
     }
 

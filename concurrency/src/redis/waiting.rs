@@ -4,7 +4,8 @@
 //! 1. In the queue, a caller asks again when the holder's lease is over, and once a second in any
 //!    case: that keeps its place, and makes good for whatever was lost.
 //! 2. Out of it, because hand-overs are not heard, it asks every 10 to 250 ms.
-//! 3. Whoever stops waiting leaves the queue. If the lock was its already, the next gets it.
+//! 3. Who waits is not told of a hiccup of a second: it asks again, at the end of the queue.
+//! 4. Whoever stops waiting leaves the queue. If the lock was its already, the next gets it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,10 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// Out of the queue: the first pause between two questions, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
-/// What ends a wait.
+/// A caller that waits already goes on while Redis does not answer for so long.
+const HICCUP: Duration = Duration::from_secs(1);
+
+/// What ends a pause.
 enum Woken {
     Closed,
     /// Ours, it is said.
@@ -34,7 +38,7 @@ enum Woken {
     Time,
 }
 
-/// One caller's place: rule 3.
+/// One caller's place: rule 4.
 struct Place<'a> {
     inner: &'a Arc<Inner>,
     request: &'a Request,
@@ -53,68 +57,130 @@ impl Drop for Place<'_> {
 /// Waits behind the gate until Redis grants the lock, with no other task of this process in front.
 pub(crate) async fn granted(
     inner: &Arc<Inner>,
-    request: &Request,
+    mut request: Request,
     options: &LockOptions,
     mut gate: LockGuard,
     deadline: Timestamp,
 ) -> Result<LockGuard, LockError> {
+    let mut heard = Heard::default();
+    loop {
+        match through_the_queue(inner, &request, options, gate, deadline, &mut heard).await? {
+            Ok(guard) => return Ok(guard),
+            Err(again) => gate = again,
+        }
+        // What became of the last token is not known: it is not used again.
+        request.token = inner.token();
+    }
+}
+
+/// Whether Redis answers a caller.
+#[derive(Default)]
+struct Heard {
+    ever: bool,
+    /// Not since then.
+    failing: Option<Timestamp>,
+}
+
+impl Heard {
+    /// It has not answered. True if the caller is to go on.
+    fn bears(&mut self, now: Timestamp) -> bool {
+        self.ever && self.failing.get_or_insert(now).until(now) < HICCUP
+    }
+}
+
+/// The same with one token. The gate comes back when Redis has not answered and the caller is to go
+/// on.
+async fn through_the_queue(
+    inner: &Arc<Inner>,
+    request: &Request,
+    options: &LockOptions,
+    mut gate: LockGuard,
+    deadline: Timestamp,
+    heard: &mut Heard,
+) -> Result<Result<LockGuard, LockGuard>, LockError> {
     let clock = &inner.clock;
     let turn = inner.hand_overs.turn(&request.token);
     let mut place = Place { inner, request, turn, queued: false };
-    let (mut closed, mut heard) = (inner.closed.subscribe(), inner.hand_overs.connected());
+    let mut listening = inner.hand_overs.connected();
     let mut pause = PAUSE.0;
     loop {
         // Asked before each attempt, so that the last one comes at the deadline.
         let last = !clock.is_before(deadline);
-        let queue = !last && *heard.borrow_and_update();
+        let queue = !last && *listening.borrow_and_update();
         place.queued |= queue;
         let patience = if queue { PATIENCE } else { Duration::ZERO };
         let (left, who);
         match attempt(inner, request, patience, gate).await? {
             Tried::Granted(guard) => {
                 place.queued = false;
-                return Ok(guard);
+                return Ok(Ok(guard));
+            }
+            Tried::Failed { gate, error } => {
+                if last || !heard.bears(clock.now()) {
+                    return Err(error);
+                }
+                let wake = (clock.now() + jittered(PAUSE.0)).min(deadline);
+                return match place.pause(wake, &mut listening).await {
+                    Woken::Closed => Err(shut_down()),
+                    _ => Ok(Err(gate)),
+                };
             }
             Tried::Held { gate: again, holder, remaining } => {
                 (gate, left, who) = (again, remaining, holder);
             }
         }
+        *heard = Heard { ever: true, failing: None };
         place.queued = queue;
         if last {
             let wait = options.wait_duration();
             let message = format!("held by {who} for all of the {wait:?} to wait");
             return Err(LockError::new(LockErrorKind::Timeout, message));
         }
+        if place.turn.has_come() {
+            // While it was asked: which came first is not known.
+            continue;
+        }
         inner.hear_of_hand_overs()?;
         let longest = if queue {
             REFRESH.mul_f64(1.0 + fastrand::f64() / 10.0)
         } else {
-            let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            let longest = jittered(pause);
             pause = (pause * 2).min(PAUSE.1);
-            jittered
+            longest
         };
         // The holder's lease is over a millisecond after what is left of it.
         let over = left.map_or(longest, |left| left.saturating_add(Duration::from_millis(1)));
         let wake = (clock.now() + longest.min(over)).min(deadline);
-        let woken = tokio::select! {
-            biased;
-            _ = closed.wait_for(|closed| *closed) => Woken::Closed,
-            hand_over = place.turn.come() => Woken::Turn(hand_over),
-            () = news(&mut heard) => Woken::Time,
-            () = clock.sleep_until(wake) => Woken::Time,
-        };
-        match woken {
+        match place.pause(wake, &mut listening).await {
             Woken::Closed => return Err(shut_down()),
             Woken::Time => {}
             Woken::Turn(hand_over) => match claim(inner, request, hand_over, gate) {
                 Ok(guard) => {
                     place.queued = false;
-                    return Ok(guard);
+                    return Ok(Ok(guard));
                 }
                 Err(again) => gate = again,
             },
         }
     }
+}
+
+impl Place<'_> {
+    async fn pause(&mut self, until: Timestamp, listening: &mut watch::Receiver<bool>) -> Woken {
+        let mut closed = self.inner.closed.subscribe();
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => Woken::Closed,
+            hand_over = self.turn.come() => Woken::Turn(hand_over),
+            () = news(listening) => Woken::Time,
+            () = self.inner.clock.sleep_until(until) => Woken::Time,
+        }
+    }
+}
+
+/// Half of it to all of it.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// Until hand-overs are heard that were not heard before.
