@@ -4,6 +4,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot of what goes on between the tiers. What a cache counts for its callers is in
 /// [`CacheStats`](cache_core::CacheStats).
+///
+/// ```
+/// use cache_core::CacheServiceExt;
+/// use cache_hybrid::HybridCache;
+/// use cache_quick::QuickCacheService;
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cache_core::CacheError> {
+/// let tier = || Arc::new(QuickCacheService::default());
+/// let cache = HybridCache::builder().near(tier()).far(tier()).build()?;
+/// assert_eq!(cache.get::<String>("plan:acme").await?, None);
+/// let stats = cache.tiers().tier_stats();
+/// assert_eq!(stats.far_reads, 1, "what is not near is looked up far");
+/// assert!(stats.near_served && !stats.far_open);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TierStats {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use cache_core::CacheServiceExt;
 use cache_redis::RedisCacheService;
-use cache_testkit::Loads;
 use cache_testkit::servers::RedisServer;
+use cache_testkit::{FaultProxy, Loads, eventually};
 use scenario::{LASTING, config, connect, get, load, name};
 
 /// Commands of ours that no data is touched by, and those by which the test asks.
@@ -193,6 +193,31 @@ async fn gets_during_removal(count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn removing_100_000_keys_holds_nobody_up() {
     gets_during_removal(100_000).await;
+}
+
+/// A server that hangs for longer than one step may take, half-way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_by_prefix_bears_a_step_that_is_late() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let config = config(&proxy.url(&server.url()))
+        .operation_timeout(Duration::from_millis(100))
+        .heartbeat_timeout(Duration::from_secs(1));
+    let cache = RedisCacheService::connect(config).await.unwrap();
+    server.command(&["DEBUG", "POPULATE", "50000", &name("old")]);
+    // Fifty steps, of two round trips each.
+    proxy.latency(Duration::from_millis(5));
+    let removal = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.invalidate_prefix("old:").await }
+    });
+    eventually(|| server.command(&["DBSIZE"]).integer() < 40_000).await;
+    server.pause();
+    // Real time, as the budget of a step.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    server.resume();
+    removal.await.unwrap().unwrap();
+    assert_eq!(server.command(&["DBSIZE"]).integer(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,6 +101,15 @@ impl Voice {
 }
 
 /// Counters of a [`RedisBus`], since it was made.
+///
+/// ```no_run
+/// # fn check(bus: &cache_redis::RedisBus) {
+/// let stats = bus.stats();
+/// if !stats.connected {
+///     eprintln!("removals by other nodes are not heard: {:?}", stats.last_fault);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BusStats {

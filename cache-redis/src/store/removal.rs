@@ -2,7 +2,7 @@
 
 use cache_core::{CacheError, ErrorKind, Selector, check_key};
 use futures_util::future::try_join_all;
-use redis::Cmd;
+use redis::{Cmd, FromRedisValue};
 
 use super::{CHUNK, READ, RedisStore};
 use crate::connection::{Call, Lane, Primary, Retry};
@@ -10,6 +10,9 @@ use crate::key::chunks;
 
 /// Keys that one step of a SCAN looks at.
 const SCAN_COUNT: usize = 1_000;
+
+/// How often a step is tried that is not answered in time.
+const TRIES: usize = 3;
 
 const SCAN: Call = Call::new(Lane::Scan).retry(Retry::Once);
 
@@ -46,14 +49,16 @@ impl RedisStore {
         try_join_all(chunks.into_iter().map(unlink)).await.map(drop)
     }
 
-    /// Removes by SCAN and UNLINK, page by page, on every primary.
+    /// Removes by SCAN and UNLINK, page by page, on every primary. A step that is late is made again
+    /// once the sweep is under way: from the beginning it would meet the next one that is late.
     async fn unlink_matching(&self, pattern: &str) -> Result<(), CacheError> {
         let sweep = |primary: Primary| async move {
             let mut cursor = 0_u64;
             loop {
                 let mut scan = redis::cmd("SCAN");
                 scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
-                let (next, page) = primary.query::<(u64, Vec<Vec<u8>>)>(SCAN, &scan).await?;
+                let tries = if cursor == 0 { 1 } else { TRIES };
+                let (next, page): (u64, Vec<Vec<u8>>) = step(&primary, &scan, tries).await?;
                 // In a cluster the keys of a command must share a slot: one key each, all at once.
                 let size = if self.connections.is_cluster() { 1 } else { page.len().max(1) };
                 let unlink = |keys: &[Vec<u8>]| {
@@ -62,7 +67,7 @@ impl RedisStore {
                         cmd.arg(key);
                     }
                     let primary = &primary;
-                    async move { primary.query::<u64>(SCAN, &cmd).await }
+                    async move { step::<u64>(primary, &cmd, TRIES).await }
                 };
                 try_join_all(page.chunks(size).map(unlink)).await?;
                 if next == 0 {
@@ -73,6 +78,22 @@ impl RedisStore {
         };
         let primaries = self.connections.primaries().await?;
         try_join_all(primaries.into_iter().map(sweep)).await.map(drop)
+    }
+}
+
+/// One step of a sweep; either kind may be made twice.
+async fn step<T: FromRedisValue + Send>(
+    primary: &Primary,
+    cmd: &Cmd,
+    tries: usize,
+) -> Result<T, CacheError> {
+    let mut left = tries;
+    loop {
+        left -= 1;
+        match primary.query(SCAN, cmd).await {
+            Err(error) if error.kind() == ErrorKind::Timeout && left > 0 => {}
+            answer => return answer,
+        }
     }
 }
 
