@@ -55,6 +55,13 @@ pub(crate) struct Name<'a> {
     key: &'a str,
 }
 
+impl Name<'_> {
+    /// Its bytes.
+    pub(crate) fn len(self) -> usize {
+        self.prefix.len() + self.key.len()
+    }
+}
+
 impl ToRedisArgs for Name<'_> {
     fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
         let mut argument = out.writer_for_next_arg();

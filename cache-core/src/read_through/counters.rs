@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::{CacheStats, Entry, Selector};
+use crate::{CacheStats, Entry, Selector, Timestamp};
 
 /// More than the threads that commonly read at once; a power of two.
 const STRIPES: usize = 16;
@@ -13,6 +13,28 @@ const STRIPES: usize = 16;
 pub(crate) enum Source {
     Local,
     Remote,
+}
+
+/// Answers of a remote tier, to be counted at once.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally {
+    hits: u64,
+    /// Of the hits, those that said "absent".
+    negative: u64,
+    misses: u64,
+}
+
+impl Tally {
+    /// One that found `found`, of which only a fresh entry is a hit at `now`.
+    pub(crate) fn add(&mut self, found: Option<&Entry>, now: Timestamp) {
+        match found {
+            Some(entry) if entry.is_fresh(now) => {
+                self.hits += 1;
+                self.negative += u64::from(entry.is_absent());
+            }
+            _ => self.misses += 1,
+        }
+    }
 }
 
 /// The counters of one group of threads, alone on their cache lines.
@@ -57,6 +79,19 @@ impl Counters {
     #[inline]
     pub(crate) fn value_hit(&self) {
         bump(&self.hits[stripe() % STRIPES].local);
+    }
+
+    /// What so many keys of one lookup were.
+    pub(crate) fn looked_up(&self, Tally { hits, negative, misses }: Tally) {
+        let add = |counter: &AtomicU64, count: u64| {
+            if count > 0 {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
+        };
+        let stripe = &self.hits[stripe() % STRIPES];
+        add(&stripe.remote, hits);
+        add(&stripe.negative, negative);
+        add(&self.misses, misses);
     }
 
     pub(crate) fn miss(&self, coalesced: bool) {

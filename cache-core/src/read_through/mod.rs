@@ -14,15 +14,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
-use self::counters::{Counters, Source, bump};
+use self::counters::{Counters, Source, Tally, bump};
 use self::detach::{Detach, Detached};
 use self::flight::Flight;
 use self::flights::Flights;
 use self::throttle::Throttle;
 use crate::{
     CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, ErrorKind, InvalidationBus,
-    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, Timestamp,
-    check_key,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, check_key,
 };
 
 mod chain;
@@ -154,28 +153,26 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
             return Ok(Some(entry));
         }
         let found = self.0.store.fetch(key).await.map_err(|error| self.0.failed(error, key))?;
-        self.0.count_fetched(found.as_ref(), self.0.clock.now());
+        self.0.count_fetched([found.as_ref()]);
         Ok(found)
     }
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
         keys.iter().try_for_each(|key| check_key(key))?;
         let mut slots: Vec<_> = keys.iter().map(|key| self.peek(key)).collect();
-        let missing: Vec<_> = (0..keys.len()).filter(|&at| slots[at].is_none()).collect();
-        if missing.is_empty() {
+        if slots.iter().all(Option::is_some) {
             return Ok(slots);
         }
-        if missing.len() == keys.len() {
+        if slots.iter().all(Option::is_none) {
             let found = self.0.fetch_slots(keys).await?;
-            let now = self.0.clock.now();
-            found.iter().for_each(|entry| self.0.count_fetched(entry.as_ref(), now));
+            self.0.count_fetched(found.iter().map(Option::as_ref));
             return Ok(found);
         }
+        let missing: Vec<_> = (0..keys.len()).filter(|&at| slots[at].is_none()).collect();
         let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
         let found = self.0.fetch_slots(&asked).await?;
-        let now = self.0.clock.now();
+        self.0.count_fetched(found.iter().map(Option::as_ref));
         for (at, entry) in missing.into_iter().zip(found) {
-            self.0.count_fetched(entry.as_ref(), now);
             slots[at] = entry;
         }
         Ok(slots)
@@ -348,13 +345,10 @@ impl<S> Inner<S> {
         error.with_key(key)
     }
 
-    fn count_fetched(&self, found: Option<&Entry>, now: Timestamp) {
-        match found {
-            Some(entry) if entry.is_fresh(now) => {
-                self.counters.hit(entry, Source::Remote);
-            }
-            _ => self.counters.miss(false),
-        }
+    fn count_fetched<'e>(&self, found: impl IntoIterator<Item = Option<&'e Entry>>) {
+        let (now, mut tally) = (self.clock.now(), Tally::default());
+        found.into_iter().for_each(|entry| tally.add(entry, now));
+        self.counters.looked_up(tally);
     }
 }
 

@@ -32,6 +32,7 @@ mod leasing;
 mod removal;
 mod telling;
 
+const MGET: &str = "MGET";
 /// Keys in one command.
 const CHUNK: usize = 512;
 /// Values above this go through the connection for large ones.
@@ -126,6 +127,42 @@ impl RedisStore {
                 Read::Nothing
             }
         })
+    }
+
+    /// What stands under so many keys, which one command may name together.
+    async fn values<'k>(
+        &self,
+        count: usize,
+        keys: impl Iterator<Item = &'k String> + Clone,
+    ) -> Result<Vec<Value>, CacheError> {
+        let bytes = keys.clone().map(|key| self.keys.name(key).len()).sum::<usize>();
+        let mut cmd = Cmd::with_capacity(count + 1, bytes + MGET.len());
+        cmd.arg(MGET);
+        for key in keys {
+            cmd.arg(self.keys.name(key));
+        }
+        match self.connections.reply(READ, &cmd).await? {
+            Value::Array(values) => Ok(values),
+            refused => self.connections.convert(refused),
+        }
+    }
+
+    /// The entries of `keys`, of which these are the values: none is waited for, but for plain JSON.
+    async fn entries(
+        &self,
+        keys: &[String],
+        values: Vec<Value>,
+    ) -> Result<Vec<Option<Entry>>, CacheError> {
+        let at = self.moment();
+        let mut slots = Vec::with_capacity(keys.len());
+        for (key, value) in keys.iter().zip(values) {
+            slots.push(match self.read(value, at)? {
+                Read::Nothing => None,
+                Read::Entry(entry) => Some(entry).filter(|entry| entry.is_servable(at.now)),
+                foreign @ Read::Foreign(_) => self.entry(key, foreign, at).await?,
+            });
+        }
+        Ok(slots)
     }
 
     /// The entry, if it may still be served; plain JSON lives as long as its key.
@@ -226,25 +263,26 @@ impl CacheStore for RedisStore {
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
         keys.iter().try_for_each(|key| check_key(key))?;
-        let fetch = |chunk: Vec<usize>| {
-            let mut cmd = redis::cmd("MGET");
-            for &at in &chunk {
-                cmd.arg(self.keys.name(&keys[at]));
-            }
-            async move {
-                let values = self.connections.query::<Vec<Value>>(READ, &cmd).await?;
-                Ok::<_, CacheError>(chunk.into_iter().zip(values))
-            }
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What most calls are: one command, whose values are in the order of the keys.
+        if keys.len() <= CHUNK && !self.connections.is_cluster() {
+            let values = self.values(keys.len(), keys.iter()).await?;
+            return self.entries(keys, values).await;
+        }
+        let fetch = |chunk: Vec<usize>| async move {
+            let values = self.values(chunk.len(), chunk.iter().map(|&at| &keys[at])).await?;
+            Ok::<_, CacheError>(chunk.into_iter().zip(values))
         };
         let name = |at: usize| self.keys.key(&keys[at]);
         let chunks = chunks(keys.len(), CHUNK, self.connections.is_cluster(), name);
         let found = try_join_all(chunks.into_iter().map(fetch)).await?;
-        let mut slots = vec![None; keys.len()];
-        let now = self.moment();
+        let mut values = vec![Value::Nil; keys.len()];
         for (at, value) in found.into_iter().flatten() {
-            slots[at] = self.entry(&keys[at], self.read(value, now)?, now).await?;
+            values[at] = value;
         }
-        Ok(slots)
+        self.entries(keys, values).await
     }
 
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
