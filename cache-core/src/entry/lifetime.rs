@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{Body, Entry};
 use crate::{Clock, Policy, Timestamp};
 
@@ -79,7 +81,7 @@ impl Terms {
 }
 
 impl Entry {
-    pub(super) fn draft(payload: Option<Arc<[u8]>>, policy: &Policy) -> Self {
+    pub(super) fn draft(payload: Option<Bytes>, policy: &Policy) -> Self {
         let draft = Draft::new(policy, payload.is_none());
         let (fresh_until, servable_until) = draft.deadlines();
         let body = Body::new(payload, fresh_until, servable_until);

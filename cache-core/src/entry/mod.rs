@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,13 +54,13 @@ pub(crate) struct Body {
     is_absent: bool,
     pub(crate) servable_until: Timestamp,
     /// `None`: absent.
-    payload: Option<Arc<[u8]>>,
+    payload: Option<Bytes>,
     /// When a store that has an idle time last read it, in microseconds.
     pub(crate) read_at: AtomicU64,
 }
 
 impl Body {
-    fn new(payload: Option<Arc<[u8]>>, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
+    fn new(payload: Option<Bytes>, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
         Self {
             fresh_until,
             servable_until,
@@ -71,7 +72,7 @@ impl Body {
     }
 
     pub(crate) fn value_bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, |payload| payload.len())
+        self.payload.as_ref().map_or(0, Bytes::len)
     }
 
     pub(crate) fn decoded(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
@@ -96,7 +97,7 @@ impl Entry {
             let message = format!("a value of type {} does not encode", type_name::<T>());
             CacheError::new(ErrorKind::Serialization, message).with_source(error)
         })?;
-        Ok(Self::draft(Some(bytes.into()), policy))
+        Ok(Self::draft(Some(bytes.into_boxed_slice().into()), policy))
     }
 
     /// The knowledge that a key has no value, to be kept as `policy`'s `negative_ttl` says. It is
@@ -110,11 +111,32 @@ impl Entry {
     /// its stay in a process is given back by [`with_local_ttl`](Self::with_local_ttl).
     #[must_use]
     pub fn restore(
-        payload: Option<impl Into<Arc<[u8]>>>,
+        payload: Option<impl AsRef<[u8]>>,
         fresh_until: Timestamp,
         servable_until: Timestamp,
     ) -> Self {
-        let body = Body::new(payload.map(Into::into), fresh_until, servable_until.max(fresh_until));
+        let payload = payload.map(|payload| Bytes::copy_from_slice(payload.as_ref()));
+        Self::restore_body(payload, fresh_until, servable_until)
+    }
+
+    /// [`restore`](Self::restore) of bytes that the entry takes over. No copy is made; what they
+    /// have allocated in excess is given back.
+    #[must_use]
+    pub fn restore_owned(
+        payload: Option<Vec<u8>>,
+        fresh_until: Timestamp,
+        servable_until: Timestamp,
+    ) -> Self {
+        let payload = payload.map(|payload| payload.into_boxed_slice().into());
+        Self::restore_body(payload, fresh_until, servable_until)
+    }
+
+    fn restore_body(
+        payload: Option<Bytes>,
+        fresh_until: Timestamp,
+        servable_until: Timestamp,
+    ) -> Self {
+        let body = Body::new(payload, fresh_until, servable_until.max(fresh_until));
         Self { body: Arc::new(body), terms: None }
     }
 

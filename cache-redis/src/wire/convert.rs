@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cache_core::{Entry, Timestamp};
 
-use super::{TIME_END, Value, encode};
+use super::{HEADER_LEN, TIME_END, Value, encode};
 
 /// How far the server's clock is ahead of the local one, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +74,33 @@ pub(crate) fn encode_entry(entry: &Entry, offset: ClockOffset) -> Vec<u8> {
 impl Value<'_> {
     /// The entry it holds, by the local clock. How long the process may hold it counts from `now`.
     pub(crate) fn to_entry(self, offset: ClockOffset, now: Timestamp) -> Entry {
+        self.header().entry_with(self.payload.map(<[u8]>::to_vec), offset, now)
+    }
+
+    /// The value without its payload, for [`entry_of`](Self::entry_of).
+    pub(crate) fn header(self) -> Value<'static> {
+        Value { payload: self.payload.map(|_| &[][..]), ..self }
+    }
+
+    /// The entry whose header this is and that was decoded from `record`, which it takes over.
+    pub(crate) fn entry_of(
+        self,
+        mut record: Vec<u8>,
+        offset: ClockOffset,
+        now: Timestamp,
+    ) -> Entry {
+        let payload = self.payload.map(|_| {
+            // The payload moves to the front of what is allocated already.
+            record.drain(..HEADER_LEN.min(record.len()));
+            record
+        });
+        self.entry_with(payload, offset, now)
+    }
+
+    fn entry_with(self, payload: Option<Vec<u8>>, offset: ClockOffset, now: Timestamp) -> Entry {
         let fresh_until = offset.to_local(self.fresh_until);
-        let entry = Entry::restore(self.payload, fresh_until, offset.to_local(self.servable_until));
+        let servable_until = offset.to_local(self.servable_until);
+        let entry = Entry::restore_owned(payload, fresh_until, servable_until);
         match self.local_ttl {
             Some(ttl) => entry.with_local_ttl(now, ttl),
             None => entry,
