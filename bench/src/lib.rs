@@ -11,6 +11,10 @@ use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
+mod times;
+
+pub use times::Times;
+
 /// One of several ways to do the same thing.
 pub struct Contestant<'a> {
     name: &'a str,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench::{Bound, bounded};
+use cache_bench::{Bound, Times, bounded};
 use cache_core::{CacheServiceExt, CacheStore, Selector};
 use cache_hybrid::HybridCache;
 use redis::aio::MultiplexedConnection;
@@ -16,7 +16,6 @@ use tokio::time::sleep;
 
 use crate::Bench;
 use crate::node::{load, node};
-use crate::percentile::Times;
 use crate::raw::Raw;
 use crate::value::key;
 

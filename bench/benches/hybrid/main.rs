@@ -15,7 +15,6 @@ mod invalidation;
 mod miss;
 mod near;
 mod node;
-mod percentile;
 mod raw;
 mod value;
 

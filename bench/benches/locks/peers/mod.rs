@@ -1,0 +1,6 @@
+//! What ours is compared with.
+
+pub(crate) mod map;
+pub(crate) mod map_removed;
+pub(crate) mod polling;
+pub(crate) mod rslock;
