@@ -6,12 +6,18 @@
 //!    that comes late cannot revive a lease that someone was told is over.
 //! 3. The deadline only moves away. A timer armed for an old deadline fires early, looks again
 //!    and is armed anew, so nobody has to be told about an extension.
-//! 4. Ends that come before the deadline (revoked, released) wake everyone in `ended`.
+//! 4. Ends that come before the deadline (revoked, released) wake everyone in `ended`. Most leases
+//!    end with nobody there, so whoever waits says so first, and looks at the state after that;
+//!    whoever ends it looks for waiters after the end. One of the two sees the other, because all
+//!    four steps are sequentially consistent.
 
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Acquire, SeqCst},
+};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -59,6 +65,8 @@ struct Cell {
     span: Duration,
     /// See rule 1.
     state: AtomicU64,
+    /// Whether anybody has waited for the end: see rule 4.
+    awaited: AtomicBool,
     ended: Notify,
 }
 
@@ -90,7 +98,8 @@ impl LockLease {
     ) -> Self {
         let state = AtomicU64::new(word(valid_until.min(hold_until)));
         let clock = clock.clone();
-        Self(Arc::new(Cell { key, token, clock, hold_until, span, state, ended: Notify::new() }))
+        let (awaited, ended) = (AtomicBool::new(false), Notify::new());
+        Self(Arc::new(Cell { key, token, clock, hold_until, span, state, awaited, ended }))
     }
 
     /// The lock's key.
@@ -163,6 +172,7 @@ impl LockLease {
             let mut ended = pin!(self.0.ended.notified());
             // Listen first, then look: an end between the two is not missed.
             ended.as_mut().enable();
+            self.0.awaited.store(true, SeqCst);
             let deadline = match self.state() {
                 Ok(deadline) => deadline,
                 Err(error) => return error,
@@ -178,8 +188,10 @@ impl LockLease {
     fn end(&self, code: u64) -> Result<(), LockError> {
         loop {
             let end = word(self.state()?);
-            if self.0.state.compare_exchange(end, code, AcqRel, Acquire).is_ok() {
-                self.0.ended.notify_waiters();
+            if self.0.state.compare_exchange(end, code, SeqCst, Acquire).is_ok() {
+                if self.0.awaited.load(SeqCst) {
+                    self.0.ended.notify_waiters();
+                }
                 return Ok(());
             }
         }
@@ -187,7 +199,8 @@ impl LockLease {
 
     /// The deadline, or why there is none; writes the end code if it finds it passed (rule 2).
     fn state(&self) -> Result<Timestamp, LockError> {
-        let mut state = self.0.state.load(Acquire);
+        // Not only `Acquire`: rule 4.
+        let mut state = self.0.state.load(SeqCst);
         while state >= FIRST_DEADLINE {
             let deadline = Timestamp::from_micros(state);
             if self.0.clock.is_before(deadline) {
