@@ -190,7 +190,10 @@ impl<S: ConcurrencyService + ?Sized> ConcurrencyServiceExt for S {
         F: Future + Send,
         F::Output: Send,
     {
-        self.with_lock_opts(key, &LockOptions::default(), |_| section).await
+        chain::check(self, key).await?;
+        let guard = self.acquire(key, &LockOptions::default()).await?;
+        // Not by `with_lock_opts`: no handle is made that nobody asks for.
+        section::run(guard, |_| section).await
     }
 
     async fn with_lock_opts<C, Fut>(
