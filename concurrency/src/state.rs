@@ -14,13 +14,16 @@
 //! 6. A lease may end at any moment, while this runs too: time passes, and a guard ends its lease
 //!    before it comes here to leave. So no step asks twice and takes the answers to agree.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use cache_core::{Clock, FencingToken, LockLease, LockOptions, Timestamp};
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// An empty map keeps room for this many keys and gives the rest back.
 const KEPT_CAPACITY: usize = 64;
@@ -122,7 +125,10 @@ pub(crate) enum Look {
 
 #[derive(Default)]
 pub(crate) struct State {
-    keys: HashMap<Arc<str>, Key, RandomState>,
+    /// By name. A table and not a map: a key knows its name, and whoever comes or goes is to look
+    /// for it once.
+    keys: HashTable<Key>,
+    hasher: RandomState,
     closed: bool,
 }
 
@@ -140,14 +146,19 @@ impl State {
         if self.closed {
             return (Entered::Closed, None);
         }
-        let Some(key) = self.keys.get_mut(name) else {
-            let name: Arc<str> = Arc::from(name);
-            let holder = Holder::new(Arc::clone(&name), draw(now), terms, clock, now);
-            let lease = holder.lease.clone();
-            let key = Key { name: Arc::clone(&name), holder, queue: VecDeque::new() };
-            self.keys.insert(name, key);
-            return (Entered::Granted(lease), None);
+        let (hash, rehash) =
+            (self.hasher.hash_one(name), |key: &Key| self.hasher.hash_one(&*key.name));
+        let mut found = match self.keys.entry(hash, |key| *key.name == *name, rehash) {
+            Entry::Occupied(found) => found,
+            Entry::Vacant(free) => {
+                let name: Arc<str> = Arc::from(name);
+                let holder = Holder::new(Arc::clone(&name), draw(now), terms, clock, now);
+                let lease = holder.lease.clone();
+                free.insert(Key { name, holder, queue: VecDeque::new() });
+                return (Entered::Granted(lease), None);
+            }
         };
+        let key = found.get_mut();
         let mut wake = None;
         // Asked once (rule 6).
         if key.holder.lease.deadline().is_none() {
@@ -178,7 +189,8 @@ impl State {
         clock: &Clock,
     ) -> (Look, Option<Waker>, Option<Waker>) {
         let gone = if self.closed { Look::Closed } else { Look::Gone };
-        let Some(key) = self.keys.get_mut(name) else {
+        let hash = self.hasher.hash_one(name);
+        let Some(key) = self.keys.find_mut(hash, |key| *key.name == *name) else {
             return (gone, None, Some(waker));
         };
         let wake = if key.holder.has(place) { None } else { key.take_over(clock) };
@@ -201,9 +213,11 @@ impl State {
         place: u64,
         clock: &Clock,
     ) -> (Option<Waker>, Option<Waker>) {
-        let Some(key) = self.keys.get_mut(name) else {
+        let hash = self.hasher.hash_one(name);
+        let Ok(mut found) = self.keys.find_entry(hash, |key| *key.name == *name) else {
             return (None, None);
         };
+        let key = found.get_mut();
         if !key.holder.has(place) {
             let index = key.find(place);
             return (None, index.and_then(|index| key.queue.remove(index)?.waker));
@@ -211,9 +225,10 @@ impl State {
         match key.hand_over(clock) {
             Some(next) => (next.waker, None),
             None => {
-                self.keys.remove(name);
+                found.remove();
                 if self.keys.is_empty() && self.keys.capacity() > 2 * KEPT_CAPACITY {
-                    self.keys.shrink_to(KEPT_CAPACITY);
+                    let hasher = &self.hasher;
+                    self.keys.shrink_to(KEPT_CAPACITY, |key| hasher.hash_one(&*key.name));
                 }
                 (None, None)
             }
@@ -222,19 +237,20 @@ impl State {
 
     /// The holder, also one whose lease is over, and how many wait.
     pub(crate) fn inspect(&self, name: &str) -> Option<(Holder, usize)> {
-        self.keys.get(name).map(|key| (key.holder.clone(), key.queue.len()))
+        let found = self.keys.find(self.hasher.hash_one(name), |key| *key.name == *name);
+        found.map(|key| (key.holder.clone(), key.queue.len()))
     }
 
     /// As [`inspect`](Self::inspect), of `limit` keys at most.
     pub(crate) fn list(&self, limit: usize) -> Vec<(Holder, usize)> {
-        let keys = self.keys.values().take(limit);
+        let keys = self.keys.iter().take(limit);
         keys.map(|key| (key.holder.clone(), key.queue.len())).collect()
     }
 
     /// Refuses everybody from now on; hands out the wakers of all who waited.
     pub(crate) fn close(&mut self) -> Vec<Waker> {
         self.closed = true;
-        let queues = self.keys.values_mut().flat_map(|key| key.queue.drain(..));
+        let queues = self.keys.iter_mut().flat_map(|key| key.queue.drain(..));
         queues.filter_map(|waiter| waiter.waker).collect()
     }
 
