@@ -1,7 +1,7 @@
 //! Runs a section under its lease.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use super::chain;
@@ -15,7 +15,13 @@ where
     F: Future,
 {
     let held = guard.view();
-    let value = chain::enter(guard.held(), under_lease(held, start(held))).await?;
+    let value = {
+        // Pinned here and handed on by reference: a section may be large, and what waits for the
+        // end of its lease is.
+        let section = pin!(start(held));
+        let section = pin!(under_lease(held, section));
+        chain::enter(guard.held(), section).await?
+    };
     // The section is done: whatever happens now must not hide its value.
     if let Err(error) = guard.release().await {
         tracing::warn!(%error, "the section has ended, but its lock was not released in order");
@@ -25,8 +31,10 @@ where
 
 /// Polls `section` while the lease runs: never begins a poll after its end, and ends a section
 /// that is pending then. A poll that began in time is let through.
-async fn under_lease<F: Future>(held: &HeldLock, section: F) -> Result<F::Output, LockError> {
-    let mut section = pin!(section);
+async fn under_lease<F: Future>(
+    held: &HeldLock,
+    mut section: Pin<&mut F>,
+) -> Result<F::Output, LockError> {
     // Costs nothing until it is first polled, which is when the section has to wait.
     let mut lost = pin!(held.lost());
     poll_fn(|cx| {
