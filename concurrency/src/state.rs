@@ -75,7 +75,6 @@ impl Holder {
 }
 
 struct Key {
-    name: Arc<str>,
     holder: Holder,
     queue: VecDeque<Waiter>,
 }
@@ -85,7 +84,7 @@ impl Key {
     fn hand_over(&mut self, clock: &Clock) -> Option<Waiter> {
         let head = self.queue.pop_front()?;
         let now = clock.now();
-        self.holder = Holder::new(Arc::clone(&self.name), head.place, head.terms, clock, now);
+        self.holder = Holder::new(self.name().into(), head.place, head.terms, clock, now);
         Some(head)
     }
 
@@ -95,6 +94,11 @@ impl Key {
             Some(_) => None,
             None => self.hand_over(clock)?.waker,
         }
+    }
+
+    /// As its holder's lease has it: a name of its own would be one more to count with each grant.
+    fn name(&self) -> &str {
+        self.holder.lease.key()
     }
 
     fn find(&self, place: u64) -> Option<usize> {
@@ -147,14 +151,13 @@ impl State {
             return (Entered::Closed, None);
         }
         let (hash, rehash) =
-            (self.hasher.hash_one(name), |key: &Key| self.hasher.hash_one(&*key.name));
-        let mut found = match self.keys.entry(hash, |key| *key.name == *name, rehash) {
+            (self.hasher.hash_one(name), |key: &Key| self.hasher.hash_one(key.name()));
+        let mut found = match self.keys.entry(hash, |key| key.name() == name, rehash) {
             Entry::Occupied(found) => found,
             Entry::Vacant(free) => {
-                let name: Arc<str> = Arc::from(name);
-                let holder = Holder::new(Arc::clone(&name), draw(now), terms, clock, now);
+                let holder = Holder::new(name.into(), draw(now), terms, clock, now);
                 let lease = holder.lease.clone();
-                free.insert(Key { name, holder, queue: VecDeque::new() });
+                free.insert(Key { holder, queue: VecDeque::new() });
                 return (Entered::Granted(lease), None);
             }
         };
@@ -165,8 +168,7 @@ impl State {
             match key.hand_over(clock) {
                 Some(head) => wake = head.waker,
                 None => {
-                    let name = Arc::clone(&key.name);
-                    key.holder = Holder::new(name, draw(now), terms, clock, now);
+                    key.holder = Holder::new(key.name().into(), draw(now), terms, clock, now);
                     return (Entered::Granted(key.holder.lease.clone()), None);
                 }
             }
@@ -190,7 +192,7 @@ impl State {
     ) -> (Look, Option<Waker>, Option<Waker>) {
         let gone = if self.closed { Look::Closed } else { Look::Gone };
         let hash = self.hasher.hash_one(name);
-        let Some(key) = self.keys.find_mut(hash, |key| *key.name == *name) else {
+        let Some(key) = self.keys.find_mut(hash, |key| key.name() == name) else {
             return (gone, None, Some(waker));
         };
         let wake = if key.holder.has(place) { None } else { key.take_over(clock) };
@@ -214,7 +216,7 @@ impl State {
         clock: &Clock,
     ) -> (Option<Waker>, Option<Waker>) {
         let hash = self.hasher.hash_one(name);
-        let Ok(mut found) = self.keys.find_entry(hash, |key| *key.name == *name) else {
+        let Ok(mut found) = self.keys.find_entry(hash, |key| key.name() == name) else {
             return (None, None);
         };
         let key = found.get_mut();
@@ -228,7 +230,7 @@ impl State {
                 found.remove();
                 if self.keys.is_empty() && self.keys.capacity() > 2 * KEPT_CAPACITY {
                     let hasher = &self.hasher;
-                    self.keys.shrink_to(KEPT_CAPACITY, |key| hasher.hash_one(&*key.name));
+                    self.keys.shrink_to(KEPT_CAPACITY, |key| hasher.hash_one(key.name()));
                 }
                 (None, None)
             }
@@ -237,7 +239,7 @@ impl State {
 
     /// The holder, also one whose lease is over, and how many wait.
     pub(crate) fn inspect(&self, name: &str) -> Option<(Holder, usize)> {
-        let found = self.keys.find(self.hasher.hash_one(name), |key| *key.name == *name);
+        let found = self.keys.find(self.hasher.hash_one(name), |key| key.name() == name);
         found.map(|key| (key.holder.clone(), key.queue.len()))
     }
 
