@@ -6,7 +6,9 @@
 //! 2. Each is due once: at its next renewal or at the end of its lease, whichever is first. When
 //!    one is to be renewed, so are those that would be within a thirtieth of their leases.
 //! 3. When a lease is over the hold's gate is opened, also while its guard lives on.
-//! 4. No gate is opened under the mutex: that wakes others.
+//! 4. Who looks is told when something is due before its next look, and only then: most locks are
+//!    given back before anything is due, and cost no look.
+//! 5. No gate is opened under the mutex: that wakes others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -38,7 +40,7 @@ pub(crate) enum Renewed {
 #[derive(Default)]
 pub(crate) struct Holds {
     state: Mutex<State>,
-    /// Something became due earlier than all before.
+    /// Something is due before the next look.
     pub(crate) earlier: Notify,
 }
 
@@ -47,6 +49,8 @@ struct State {
     holds: HashMap<u64, Entry>,
     due: BTreeSet<(Timestamp, u64)>,
     last: u64,
+    /// When the next look comes; `None` while it is still to come by itself, before the first.
+    next_look: Option<Timestamp>,
 }
 
 struct Entry {
@@ -104,13 +108,14 @@ fn third(sent: Timestamp, lease: Duration) -> Timestamp {
 impl Holds {
     pub(crate) fn add(&self, hold: Arc<Hold>, renew_at: Timestamp) -> u64 {
         let mut state = self.state.lock();
-        let first = state.first();
         state.last += 1;
         let id = state.last;
         let (due, pause) = (Timestamp::MAX, PAUSE.0);
         state.holds.insert(id, Entry { hold, due, renew_at, pause });
         state.schedule(id, renew_at);
-        if state.first() < first {
+        let first = state.first();
+        if state.next_look.is_some_and(|next| first < next) {
+            state.next_look = Some(first);
             self.earlier.notify_one();
         }
         id
@@ -147,6 +152,7 @@ impl Holds {
             state.soon(clock, &mut renew);
         }
         let next = state.first();
+        state.next_look = Some(next);
         drop(state);
         drop(over);
         (renew, next)
