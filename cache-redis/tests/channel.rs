@@ -1,5 +1,7 @@
 //! What a channel hears, and what it can say of when it was said.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "how a test fails")]
+
 use std::time::Duration;
 
 use cache_core::{ErrorKind, Timestamp};
