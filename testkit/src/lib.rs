@@ -15,6 +15,7 @@ mod gate;
 mod harness;
 pub mod history;
 mod loads;
+pub mod lock_history;
 mod mock;
 mod poll;
 pub mod servers;

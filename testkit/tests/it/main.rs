@@ -16,6 +16,7 @@ mod histories;
 mod history_checker;
 mod list;
 mod local_bus;
+mod lock_history;
 mod mocks;
 mod planted_bugs;
 mod real_time;
