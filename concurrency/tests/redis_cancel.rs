@@ -3,12 +3,12 @@
 
 mod redis_common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_testkit::{RedisServer, drop_after, eventually, let_others_run};
-use redis_common::{at_rest, hold, holder, lease, service};
+use redis_common::{at_rest, hold, holder, lease, pttl, queued, service};
 
 const POLLS: usize = 12;
 
@@ -131,16 +131,66 @@ async fn p4_13_a_guard_that_outlives_its_service_gives_back() {
 fn p4_14_a_runtime_that_ends_leaves_the_lock_to_its_lease() {
     let server = RedisServer::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let other = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let next = other.block_on(service(&server.url()));
     let guard = runtime.block_on(async {
-        let locks = service(&server.url()).await;
-        locks.acquire("k", &lease(300)).await.unwrap()
+        let (locks, waiter) = (service(&server.url()).await, service(&server.url()).await);
+        let guard = locks.acquire("k", &lease(300)).await.unwrap();
+        // In the queue when its runtime ends, and in front.
+        tokio::spawn(async move { drop(waiter.acquire("k", &lease(9000)).await) });
+        eventually(|| queued(&server) == 1).await;
+        guard
     });
+    let (began, old) = (Instant::now(), guard.fencing_token());
     drop(runtime);
     drop(guard);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let locks = service(&server.url()).await;
-        hold(&locks).await.release().await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(500), "it hung for {:?}", began.elapsed());
+    assert!(pttl(&server) <= 300, "it was renewed");
+    let fence = other.block_on(async {
+        let guard = hold(&next).await;
+        let fence = guard.fencing_token();
+        guard.release().await.unwrap();
+        fence
     });
+    // Its lease, and no time for the waiter that is gone.
+    assert!(began.elapsed() < Duration::from_millis(300 + 500), "{:?}", began.elapsed());
+    assert!(fence > old);
+    other.block_on(eventually(|| queued(&server) == 0));
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_24_ten_thousand_cancelled_waiters_leave_nothing() {
+    const KEYS: usize = 100;
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let key = |number: usize| format!("k{number}");
+    // Half of the keys are held all the time.
+    let mut held = Vec::new();
+    for number in 0..KEYS / 2 {
+        held.push(other.acquire(&key(number), &LockOptions::default()).await.unwrap());
+    }
+    for _ in 0..20 {
+        // Five of this process on each key: one in Redis's queue, the others at the gate.
+        let waiters = (0..500).map(|_| {
+            let locks = &locks;
+            async move {
+                let key = key(fastrand::usize(..KEYS));
+                // Real time: dropped wherever it is by then.
+                let patience = Duration::from_micros(fastrand::u64(..20_000));
+                let options = LockOptions::default();
+                let _ = tokio::time::timeout(patience, locks.acquire(&key, &options)).await;
+            }
+        });
+        futures_util::future::join_all(waiters).await;
+    }
+    let free = || server.command(&["KEYS", "*}.[qw]"]).list().is_empty();
+    eventually(|| locks.held() == 0 && free()).await;
+    for guard in held {
+        guard.release().await.unwrap();
+    }
+    locks.shutdown().await;
+    eventually(|| server.command(&["KEYS", "*}.[lqw]"]).list().is_empty()).await;
+    assert_eq!((locks.held(), other.held()), (0, 0));
     at_rest(&server);
 }

@@ -3,15 +3,14 @@
 
 mod redis_common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, FencingToken, LockOptions};
 use cache_redis::{Call, Lane};
-use cache_testkit::RedisServer;
-use redis_common::{at_rest, lease, pttl, service};
+use cache_testkit::{RedisServer, eventually};
+use redis_common::process::{Process, process, say};
+use redis_common::{at_rest, hold, lease, patient, pttl, queued, service};
 
 const LEASE: u64 = 800;
 
@@ -19,28 +18,22 @@ const LEASE: u64 = 800;
 #[test]
 #[ignore = "run by the tests of this file, in a process of its own"]
 fn holder() {
-    let Ok(url) = std::env::var("LOCK_HOLDER_URL") else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    process(async |url| {
         let locks = service(&url).await;
-        let say = |what: String| {
-            let mut out = std::io::stdout();
-            writeln!(out, "\n> {what}").and_then(|()| out.flush()).unwrap();
-        };
         let section = |held: cache_core::HeldLock| async move {
-            say(format!("held {}", held.fencing_token()));
+            say(&format!("held {}", held.fencing_token()));
             // Many await points, as a section has them. Real time is what it is about.
             loop {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 if held.check().is_err() {
-                    say("polled after its lease".to_owned());
+                    say("polled after its lease");
                 }
             }
         };
         let options = LockOptions::default().lease(Duration::from_millis(LEASE));
         let options = options.max_hold(Duration::from_secs(60));
         let outcome: Result<(), _> = locks.with_lock_opts("k", &options, section).await;
-        say(format!("ended {:?}", outcome.unwrap_err().kind()));
+        say(&format!("ended {:?}", outcome.unwrap_err().kind()));
     });
 }
 
@@ -51,9 +44,7 @@ const SECTIONS: u64 = 25;
 #[test]
 #[ignore = "run by the tests of this file, in a process of its own"]
 fn counter() {
-    let Ok(url) = std::env::var("LOCK_HOLDER_URL") else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    process(async |url| {
         let locks = service(&url).await;
         let options = LockOptions::default().wait(Duration::from_secs(120));
         let tasks = (0..TASKS).map(|_| async {
@@ -79,58 +70,17 @@ async fn count(locks: &RedisConcurrencyService, fence: FencingToken) {
     redis.query::<()>(CALL, &write).await.unwrap();
 }
 
-/// Another process, which runs the named function above; killed when dropped.
-struct Holder {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Holder {
-    fn start(server: &RedisServer) -> Self {
-        Self::run("holder", server)
-    }
-
-    fn run(what: &str, server: &RedisServer) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", what, "--ignored", "--nocapture", "--test-threads=1"])
-            .env("LOCK_HOLDER_URL", server.url())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// The next thing it says.
-    fn says(&mut self) -> String {
-        let said = self.lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("> "));
-        said.expect("it says something").split_off(2)
-    }
-
-    fn signal(&self, signal: &str) {
-        let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(kill.unwrap().success());
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_25_a_holder_halted_past_its_lease_does_not_go_on() {
     let server = RedisServer::start();
     let locks = service(&server.url()).await;
-    let mut holder = Holder::start(&server);
+    let mut holder = Process::run("holder", &server);
     let old = holder.says();
-    holder.signal("-STOP");
+    holder.halt();
     let guard = locks.acquire("k", &lease(5000)).await.unwrap();
     let fence: u64 = old.strip_prefix("held ").unwrap().parse().unwrap();
     assert!(u64::from(guard.fencing_token()) > fence, "a fenced resource would refuse the old one");
-    holder.signal("-CONT");
+    holder.go_on();
     // Not a poll of the section in between.
     assert_eq!(holder.says(), "ended LeaseLost");
     guard.check().unwrap();
@@ -144,7 +94,7 @@ async fn p4_27_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over() {
     // No event tells of the end: only what is asked.
     server.command(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
     let locks = service(&server.url()).await;
-    let mut holder = Holder::start(&server);
+    let mut holder = Process::run("holder", &server);
     assert!(holder.says().starts_with("held "));
     // Real time: renewals come and go.
     tokio::time::sleep(Duration::from_millis(LEASE)).await;
@@ -154,7 +104,7 @@ async fn p4_27_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over() {
     });
     tokio::time::sleep(Duration::from_millis(LEASE)).await;
     assert!(!waiter.is_finished(), "a live holder was robbed");
-    holder.signal("-KILL");
+    holder.kill();
     let over = Instant::now() + Duration::from_millis(u64::try_from(pttl(&server)).unwrap());
     let (when, guard) = waiter.await.unwrap();
     assert!(when <= over + Duration::from_millis(300), "{:?} late", when - over);
@@ -165,8 +115,8 @@ async fn p4_27_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over() {
 async fn p4_06_and_34_eight_processes_count_while_scripts_are_flushed() {
     const PROCESSES: u64 = 8;
     let server = RedisServer::start();
-    let mut counters: Vec<_> = (0..PROCESSES).map(|_| Holder::run("counter", &server)).collect();
-    let ended = |counter: &mut Holder| counter.child.try_wait().unwrap();
+    let mut counters: Vec<_> = (0..PROCESSES).map(|_| Process::run("counter", &server)).collect();
+    let ended = |counter: &mut Process| counter.ended();
     while counters.iter_mut().any(|counter| ended(counter).is_none()) {
         server.command(&["SCRIPT", "FLUSH"]);
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -177,5 +127,69 @@ async fn p4_06_and_34_eight_processes_count_while_scripts_are_flushed() {
     let sections = PROCESSES * TASKS * SECTIONS;
     assert_eq!(server.command(&["GET", "count"]).text(), sections.to_string());
     server.command(&["DEL", "count", "fence"]);
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_26_a_head_waiter_that_hangs_costs_the_others_its_claim() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let guard = hold(&locks).await;
+    let mut head = Process::run("holder", &server);
+    eventually(|| queued(&server) == 1).await;
+    let waiter = tokio::spawn(async move { hold(&other).await });
+    eventually(|| queued(&server) == 2).await;
+    head.halt();
+    let (began, first) = (Instant::now(), guard.fencing_token());
+    guard.release().await.unwrap();
+    let next = waiter.await.unwrap();
+    // Its claim is its lease, and the next asks once a second.
+    let bound = Duration::from_millis(LEASE) + Duration::from_secs(1);
+    assert!(began.elapsed() < bound, "{:?}", began.elapsed());
+    // The lock was the halted one's in between; it does not take the old message for a grant.
+    assert!(u64::from(next.fencing_token()) > u64::from(first) + 1);
+    head.go_on();
+    // Real time: what it would do wrong it would do at once.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    next.check().unwrap();
+    let fence = u64::from(next.fencing_token());
+    next.release().await.unwrap();
+    let late: u64 = head.says().strip_prefix("held ").unwrap().parse().unwrap();
+    assert!(late > fence, "{late} after {fence}");
+    head.kill();
+    eventually(|| pttl(&server) < 0).await;
+    at_rest(&server);
+}
+
+const DEAD: usize = 51;
+
+/// Not a test: many who wait, one behind the other.
+#[test]
+#[ignore = "run by the tests of this file, in a process of its own"]
+fn waiters() {
+    process(async |url| {
+        let waiters = (0..DEAD).map(|_| async { drop(hold(&patient(&url).await).await) });
+        futures_util::future::join_all(waiters).await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_28_waiters_that_were_killed_are_passed_over_at_once() {
+    let server = RedisServer::start();
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let guard = hold(&locks).await;
+    let mut dead = Process::run("waiters", &server);
+    eventually(|| queued(&server) == DEAD as i64).await;
+    let waiter = tokio::spawn(async move { (hold(&other).await, Instant::now()) });
+    eventually(|| queued(&server) == DEAD as i64 + 1).await;
+    dead.kill();
+    let (began, fence) = (Instant::now(), guard.fencing_token());
+    guard.release().await.unwrap();
+    let (next, when) = waiter.await.unwrap();
+    assert!(when - began < Duration::from_millis(100), "{:?}", when - began);
+    assert!(next.fencing_token() > fence);
+    next.release().await.unwrap();
+    // They were told apart from the living by nobody's hearing; their places end by themselves.
+    eventually(|| queued(&server) == 0).await;
     at_rest(&server);
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its share")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code, also outside of tests")]
 
+pub(crate) mod process;
+
 use std::time::Duration;
 
 use cache_concurrency::RedisConcurrencyService;
@@ -19,6 +21,22 @@ pub(crate) async fn service(url: &str) -> RedisConcurrencyService {
     RedisConcurrencyService::connect(config).await.unwrap()
 }
 
+/// As [`service`], where how often Redis is asked is what is tested: a machine too busy to answer
+/// a heartbeat in time is no reason to connect anew and ask again.
+pub(crate) async fn patient(url: &str) -> RedisConcurrencyService {
+    let config = RedisConfig::from_url(url)
+        .unwrap()
+        .heartbeat_interval(Duration::from_millis(250))
+        .heartbeat_timeout(Duration::from_secs(5))
+        .operation_timeout(Duration::from_secs(5));
+    RedisConcurrencyService::connect(config).await.unwrap()
+}
+
+/// So many of those.
+pub(crate) async fn patients(url: &str, count: usize) -> Vec<RedisConcurrencyService> {
+    futures_util::future::join_all((0..count).map(|_| patient(url))).await
+}
+
 /// Options with this lease, in milliseconds.
 pub(crate) fn lease(millis: u64) -> LockOptions {
     LockOptions::default().lease(Duration::from_millis(millis))
@@ -33,6 +51,23 @@ pub(crate) async fn hold(locks: &RedisConcurrencyService) -> LockGuard {
 pub(crate) const LOCK: &str = "{lock/cache/k}.l";
 /// The key of its fence.
 pub(crate) const FENCE: &str = "{lock/cache/k}.f";
+
+/// The keys of those who wait for it.
+const QUEUE: [&str; 2] = ["{lock/cache/k}.q", "{lock/cache/k}.w"];
+
+/// How many stand in the queue for `k` in Redis, the heads of the processes.
+pub(crate) fn queued(server: &RedisServer) -> i64 {
+    let [queue, waiters] = QUEUE;
+    let length = server.command(&["LLEN", queue]).integer();
+    // Two keys, and a script between the two questions may change both.
+    let known = server.command(&["HLEN", waiters]).integer();
+    length.max(known)
+}
+
+/// How often a script has been sent since the statistics were reset.
+pub(crate) fn scripts(server: &RedisServer) -> u64 {
+    server.commandstats().get("evalsha").copied().unwrap_or(0)
+}
 
 /// The token under which `k` is held.
 pub(crate) fn holder(server: &RedisServer) -> Option<Vec<u8>> {

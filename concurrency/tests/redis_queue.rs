@@ -1,0 +1,188 @@
+//! The queue in Redis: who stands in it, who is next, and what it costs.
+#![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+
+mod redis_common;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
+use cache_testkit::{RedisServer, eventually, eventually_async};
+use futures_util::future::join_all;
+use redis_common::{at_rest, hold, lease, patient, patients, queued, scripts};
+use tokio::sync::mpsc::unbounded_channel;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_08_eight_services_have_a_lock_in_the_order_of_arrival_for_one_script_each() {
+    const SERVICES: usize = 8;
+    let server = RedisServer::start();
+    let first = patient(&server.url()).await;
+    let services = patients(&server.url(), SERVICES).await;
+    let guard = hold(&first).await;
+    let mut fences = vec![guard.fencing_token()];
+    let (tell, mut granted) = unbounded_channel();
+    let (began, mut waiters) = (Instant::now(), Vec::new());
+    for (number, locks) in services.into_iter().enumerate() {
+        let tell = tell.clone();
+        waiters.push(tokio::spawn(async move {
+            let guard = hold(&locks).await;
+            tell.send((number, guard.fencing_token())).unwrap();
+            guard.release().await.unwrap();
+        }));
+        let waiting = async || first.inspect("k").await.unwrap().unwrap().waiters;
+        eventually_async(async || waiting().await == number + 1).await;
+    }
+    server.reset_commandstats();
+    guard.release().await.unwrap();
+    for waiter in waiters {
+        waiter.await.unwrap();
+    }
+    let asked = scripts(&server);
+    for number in 0..SERVICES {
+        let (who, fence) = granted.try_recv().unwrap();
+        assert_eq!(who, number, "not in the order of arrival");
+        assert!(fence > *fences.last().unwrap(), "a fence that does not increase");
+        fences.push(fence);
+    }
+    // A release each, and nothing for a grant that is heard of; once a second each who waits asks
+    // in any case.
+    let releases = 1 + SERVICES as u64;
+    let refreshed = SERVICES as u64 * began.elapsed().as_secs();
+    assert!((releases..=releases + refreshed).contains(&asked), "{asked} scripts");
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_02_a_try_stands_in_no_queue() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let guard = hold(&locks).await;
+    server.reset_commandstats();
+    let began = Instant::now();
+    assert!(other.try_acquire("k", &LockOptions::default()).await.unwrap().is_none());
+    assert_eq!(scripts(&server), 1, "one round trip");
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(queued(&server), 0);
+    let zero = LockOptions::default().wait(Duration::ZERO);
+    let error = other.acquire("k", &zero).await.unwrap_err();
+    assert_eq!((error.kind(), queued(&server)), (LockErrorKind::Timeout, 0));
+    guard.release().await.unwrap();
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_03_a_waiter_whose_time_is_over_is_in_the_queue_no_more() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let guard = hold(&locks).await;
+    for _ in 0..3 {
+        let (began, wait) = (Instant::now(), Duration::from_millis(200));
+        let options = LockOptions::default().wait(wait);
+        let waiter = other.acquire("k", &options);
+        let watch = eventually(|| queued(&server) == 1);
+        let (outcome, ()) = tokio::join!(waiter, watch);
+        // Not a moment later: the last question has taken it out.
+        assert_eq!(queued(&server), 0);
+        assert_eq!(outcome.unwrap_err().kind(), LockErrorKind::Timeout);
+        let took = began.elapsed();
+        assert!(took >= wait && took < wait + Duration::from_millis(500), "{took:?}");
+    }
+    guard.release().await.unwrap();
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_04_a_dropped_waiter_leaves_the_queue_and_the_next_is_unaffected() {
+    let server = RedisServer::start();
+    let services = patients(&server.url(), 3).await;
+    let guard = hold(&services[0]).await;
+    let fence = guard.fencing_token();
+    let wait = |number: usize| {
+        let locks = services[number].clone();
+        tokio::spawn(async move { hold(&locks).await })
+    };
+    let dropped = wait(1);
+    eventually(|| queued(&server) == 1).await;
+    let next = wait(2);
+    eventually(|| queued(&server) == 2).await;
+    dropped.abort();
+    let began = Instant::now();
+    eventually(|| queued(&server) == 1).await;
+    // By being told, not by a timer.
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    let began = Instant::now();
+    guard.release().await.unwrap();
+    let next = next.await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(next.fencing_token() > fence);
+    next.release().await.unwrap();
+    at_rest(&server);
+    assert!(services.iter().all(|locks| locks.held() == 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_09_who_releases_and_asks_again_at_once_does_not_starve_a_waiter() {
+    let server = RedisServer::start();
+    let services = patients(&server.url(), 2).await;
+    for locks in &services {
+        locks.with_lock("k", async {}).await.unwrap();
+    }
+    let counts = [AtomicU64::new(0), AtomicU64::new(0)];
+    let end = Instant::now() + Duration::from_secs(1);
+    let loops = services.iter().zip(&counts).map(|(locks, count)| async move {
+        while Instant::now() < end {
+            locks.with_lock("k", async { count.fetch_add(1, SeqCst) }).await.unwrap();
+        }
+    });
+    join_all(loops).await;
+    let [one, other] = counts.map(AtomicU64::into_inner);
+    let least = (one + other) * 45 / 100;
+    assert!(one.min(other) >= least, "{one} and {other}");
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_36_subscriptions_that_are_killed_all_the_time_lose_nobody() {
+    const SERVICES: usize = 6;
+    let server = RedisServer::start();
+    let services = patients(&server.url(), SERVICES).await;
+    let (inside, sections, last) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let end = Instant::now() + Duration::from_secs(3);
+    let loops = services.iter().map(|locks| {
+        let (inside, sections, last) = (&inside, &sections, &last);
+        async move {
+            let mut longest = Duration::ZERO;
+            while Instant::now() < end {
+                let began = Instant::now();
+                let section = |held: cache_core::HeldLock| async move {
+                    let waited = began.elapsed();
+                    assert!(!inside.swap(true, SeqCst), "two at once");
+                    let fence = u64::from(held.fencing_token());
+                    assert!(last.swap(fence, SeqCst) < fence, "a fence that does not increase");
+                    // Read and written apart: two at once would lose a count.
+                    let count = sections.load(SeqCst);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    sections.store(count + 1, SeqCst);
+                    inside.store(false, SeqCst);
+                    waited
+                };
+                let waited = locks.with_lock_opts("k", &lease(2000), section).await.unwrap();
+                longest = longest.max(waited);
+            }
+            longest
+        }
+    });
+    let kills = async {
+        while Instant::now() < end {
+            server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (longest, ()) = tokio::join!(join_all(loops), kills);
+    assert!(sections.into_inner() > 50, "nothing to see");
+    // A turn each of the others, and the timer of a waiter that is not told.
+    for waited in longest {
+        assert!(waited < Duration::from_millis(1200 + 100), "waited for {waited:?}");
+    }
+    at_rest(&server);
+}

@@ -1,0 +1,148 @@
+//! Scenario 37: a lock counts once replicas have it, so a replica that is promoted knows of it.
+#![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+
+mod redis_common;
+
+use std::time::{Duration, Instant};
+
+use cache_concurrency::RedisConcurrencyService;
+use cache_core::{ConcurrencyService, ErrorKind, LockErrorKind};
+use cache_redis::{Connections, RedisConfig};
+use cache_testkit::{RedisCluster, RedisServer, eventually, eventually_async};
+use redis_common::{LOCK, at_rest, hold, holder, lease, queued, service};
+
+const WITHIN: Duration = Duration::from_millis(200);
+
+/// A service that waits for one replica.
+async fn durable(server: &RedisServer) -> RedisConcurrencyService {
+    let connections = connections(&server.url()).await;
+    RedisConcurrencyService::builder(connections).replicas(1, WITHIN).build().unwrap()
+}
+
+async fn connections(url: &str) -> Connections {
+    Connections::connect(&RedisConfig::from_url(url).unwrap()).await.unwrap()
+}
+
+fn replica_of(primary: &RedisServer) -> RedisServer {
+    let replica = RedisServer::start();
+    replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    replica
+}
+
+/// Whether what is written to the primary comes to the replica. Twice: the first may have come with
+/// the copy that a new replica gets, and after that the primary keeps the rest back for a moment.
+fn replicates(primary: &RedisServer, replica: &RedisServer) -> bool {
+    (0..2).all(|_| {
+        primary.command(&["PUBLISH", "probe", ""]);
+        let offset = |server: &RedisServer, field| -> u64 {
+            server.info("replication").get(field).map_or(0, |offset| offset.parse().unwrap())
+        };
+        let written = offset(primary, "master_repl_offset");
+        // Zero: nobody has asked for a copy yet.
+        let up = replica.info("replication")["master_link_status"] == "up" && written > 0;
+        up && offset(replica, "slave_repl_offset") >= written
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_a_lock_that_no_replica_has_is_not_held() {
+    let primary = RedisServer::start();
+    let replica = replica_of(&primary);
+    eventually(|| replicates(&primary, &replica)).await;
+    let locks = durable(&primary).await;
+    let guard = hold(&locks).await;
+    // At once: nobody waits for it any more.
+    assert_eq!(replica.command(&["GET", LOCK]).bytes().unwrap(), holder(&primary).unwrap());
+    let fence = guard.fencing_token();
+    guard.release().await.unwrap();
+
+    replica.pause();
+    let began = Instant::now();
+    let error = locks.acquire("k", &lease(5000)).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
+    let took = began.elapsed();
+    assert!(took >= WITHIN && took < WITHIN + Duration::from_millis(500), "{took:?}");
+    eventually(|| holder(&primary).is_none()).await;
+    assert!(locks.try_acquire("k", &lease(5000)).await.is_err());
+    eventually(|| holder(&primary).is_none()).await;
+    assert_eq!(locks.held(), 0);
+    at_rest(&primary);
+
+    replica.resume();
+    eventually(|| replicates(&primary, &replica)).await;
+    let guard = hold(&locks).await;
+    assert!(guard.fencing_token() > fence);
+
+    // The primary is gone, and its successor knows of the lock.
+    primary.kill();
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    let others = service(&replica.url()).await;
+    assert!(others.try_acquire("k", &lease(500)).await.unwrap().is_none(), "held twice");
+    let info = others.inspect("k").await.unwrap().unwrap();
+    assert_eq!(info.fencing_token, guard.fencing_token());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_a_hand_over_that_no_replica_has_is_no_grant() {
+    let primary = RedisServer::start();
+    let replica = replica_of(&primary);
+    eventually(|| replicates(&primary, &replica)).await;
+    let (first, locks) = (service(&primary.url()).await, durable(&primary).await);
+    for reaches in [true, false] {
+        let guard = hold(&first).await;
+        let waiter = tokio::spawn({
+            let locks = locks.clone();
+            async move { locks.acquire("k", &lease(5000)).await }
+        });
+        eventually(|| queued(&primary) == 1).await;
+        if !reaches {
+            replica.pause();
+        }
+        guard.release().await.unwrap();
+        match waiter.await.unwrap() {
+            Ok(guard) => {
+                assert!(reaches);
+                guard.release().await.unwrap();
+            }
+            Err(error) => {
+                assert!(!reaches, "{error}");
+                assert_eq!(error.kind(), LockErrorKind::Unavailable);
+            }
+        }
+        eventually(|| holder(&primary).is_none()).await;
+        at_rest(&primary);
+    }
+    // Without the option the same is granted, and a promotion would forget it.
+    let unknown = first.acquire("k", &lease(1000)).await.unwrap();
+    replica.resume();
+    unknown.release().await.unwrap();
+    eventually_async(async || locks.try_acquire("k", &lease(500)).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_what_cannot_be_waited_for_is_refused() {
+    let (server, cluster) = (RedisServer::start(), RedisCluster::start(3));
+    let (one, many) = (connections(&server.url()).await, connections(&cluster.url()).await);
+    let second = Duration::from_secs(1);
+    let refused = |connections: &Connections, replicas, within| {
+        let builder = RedisConcurrencyService::builder(connections.clone());
+        let error = builder.replicas(replicas, within).build().err()?;
+        assert_eq!(error.kind(), ErrorKind::Config);
+        Some(error.to_string())
+    };
+    for (replicas, within) in [
+        (0, second),
+        (101, second),
+        (u32::MAX, second),
+        (1, Duration::ZERO),
+        (1, Duration::from_micros(999)),
+        (1, second * 10 + Duration::from_micros(1)),
+    ] {
+        assert!(refused(&one, replicas, within).is_some(), "{replicas} within {within:?}");
+    }
+    for (replicas, within) in [(1, second), (100, second * 10), (1, Duration::from_millis(1))] {
+        assert_eq!(refused(&one, replicas, within), None);
+    }
+    assert!(refused(&many, 1, second).unwrap().contains("cluster"));
+}
