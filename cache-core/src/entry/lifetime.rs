@@ -119,6 +119,7 @@ impl Entry {
     #[must_use]
     pub fn settle_local(self, now: Timestamp, default_ttl: Duration) -> Self {
         let mut entry = self.date(now, default_ttl);
+        entry.trim();
         if let Some(Local { ttl, from }) = entry.terms.take().and_then(|terms| terms.local()) {
             let bound = from + ttl;
             if bound < entry.fresh_until() {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -52,6 +52,8 @@ pub(crate) struct Body {
     decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
     pub(crate) fresh_until: Timestamp,
     is_absent: bool,
+    /// Whether the payload's buffer holds more than the payload.
+    in_larger: bool,
     pub(crate) servable_until: Timestamp,
     /// `None`: absent.
     payload: Option<Bytes>,
@@ -66,6 +68,7 @@ impl Body {
             servable_until,
             decoded: OnceLock::new(),
             is_absent: payload.is_none(),
+            in_larger: false,
             payload,
             read_at: AtomicU64::new(0),
         }
@@ -81,8 +84,8 @@ impl Body {
 
     /// The same value with other deadlines.
     fn copy(&self, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
-        let decoded = self.decoded.clone();
-        Self { decoded, ..Self::new(self.payload.clone(), fresh_until, servable_until) }
+        let (decoded, in_larger) = (self.decoded.clone(), self.in_larger);
+        Self { decoded, in_larger, ..Self::new(self.payload.clone(), fresh_until, servable_until) }
     }
 }
 
@@ -116,28 +119,47 @@ impl Entry {
         servable_until: Timestamp,
     ) -> Self {
         let payload = payload.map(|payload| Bytes::copy_from_slice(payload.as_ref()));
-        Self::restore_body(payload, fresh_until, servable_until)
-    }
-
-    /// [`restore`](Self::restore) of bytes that the entry takes over. No copy is made; what they
-    /// have allocated in excess is given back.
-    #[must_use]
-    pub fn restore_owned(
-        payload: Option<Vec<u8>>,
-        fresh_until: Timestamp,
-        servable_until: Timestamp,
-    ) -> Self {
-        let payload = payload.map(|payload| payload.into_boxed_slice().into());
-        Self::restore_body(payload, fresh_until, servable_until)
-    }
-
-    fn restore_body(
-        payload: Option<Bytes>,
-        fresh_until: Timestamp,
-        servable_until: Timestamp,
-    ) -> Self {
         let body = Body::new(payload, fresh_until, servable_until.max(fresh_until));
         Self { body: Arc::new(body), terms: None }
+    }
+
+    /// [`restore`](Self::restore) of the bytes from `start` on in a record that the entry takes over,
+    /// so that none is copied. A store in the process that [settles](Self::settle_local) the entry
+    /// keeps its payload alone.
+    ///
+    /// ```
+    /// use cache_core::{Entry, Timestamp};
+    ///
+    /// let record = b"header{\"plan\":\"gold\"}".to_vec();
+    /// let entry = Entry::restore_tail(record, 6, Timestamp::MAX, Timestamp::MAX);
+    /// assert_eq!(entry.bytes(), Some(&br#"{"plan":"gold"}"#[..]));
+    /// ```
+    #[must_use]
+    pub fn restore_tail(
+        record: Vec<u8>,
+        start: usize,
+        fresh_until: Timestamp,
+        servable_until: Timestamp,
+    ) -> Self {
+        let in_larger = start > 0 || record.capacity() > record.len();
+        let mut payload = Bytes::from(record);
+        payload.advance(start.min(payload.len()));
+        let body = Body::new(Some(payload), fresh_until, servable_until.max(fresh_until));
+        Self { body: Arc::new(Body { in_larger, ..body }), terms: None }
+    }
+
+    /// Lets go of what is around the payload.
+    fn trim(&mut self) {
+        if !self.body.in_larger {
+            return;
+        }
+        if Arc::get_mut(&mut self.body).is_none() {
+            self.body = Arc::new(self.body.copy(self.fresh_until(), self.servable_until()));
+        }
+        if let Some(body) = Arc::get_mut(&mut self.body) {
+            body.payload = body.payload.as_deref().map(Bytes::copy_from_slice);
+            body.in_larger = false;
+        }
     }
 
     fn set_deadlines(&mut self, fresh_until: Timestamp, servable_until: Timestamp) {
@@ -288,6 +310,23 @@ mod tests {
     #[test]
     fn entries_stay_small() {
         assert!(size_of::<Entry>() <= 16, "{} bytes", size_of::<Entry>());
+    }
+
+    #[test]
+    fn a_store_in_the_process_keeps_the_payload_of_a_record_alone() {
+        let record = [&[0; 64][..], b"7"].concat();
+        let at = record.as_ptr();
+        let read = Entry::restore_tail(record, 64, Timestamp::MAX, Timestamp::MAX);
+        assert_eq!(read.bytes().unwrap().as_ptr(), at.wrapping_add(64), "nothing was copied");
+        let value = read.decode_arc::<u32>().unwrap();
+        let kept = read.clone().settle_local(Timestamp::ZERO, std::time::Duration::MAX);
+        for entry in [&read, &kept] {
+            assert_eq!((entry.bytes(), entry.decode::<u32>().unwrap()), (Some(&b"7"[..]), 7));
+        }
+        assert!(read.body.in_larger && !kept.body.in_larger);
+        assert!(Arc::ptr_eq(&value, &kept.decode_arc::<u32>().unwrap()), "decoded once");
+        let beyond = Entry::restore_tail(vec![1], 64, Timestamp::MAX, Timestamp::MAX);
+        assert_eq!(beyond.bytes(), Some(&[][..]));
     }
 
     #[test]

@@ -74,37 +74,37 @@ pub(crate) fn encode_entry(entry: &Entry, offset: ClockOffset) -> Vec<u8> {
 impl Value<'_> {
     /// The entry it holds, by the local clock. How long the process may hold it counts from `now`.
     pub(crate) fn to_entry(self, offset: ClockOffset, now: Timestamp) -> Entry {
-        self.header().entry_with(self.payload.map(<[u8]>::to_vec), offset, now)
+        let (fresh_until, servable_until) = self.deadlines(offset);
+        self.kept(Entry::restore(self.payload, fresh_until, servable_until), now)
     }
 
-    /// The value without its payload, for [`entry_of`](Self::entry_of).
+    /// The value without its payload.
     pub(crate) fn header(self) -> Value<'static> {
         Value { payload: self.payload.map(|_| &[][..]), ..self }
     }
 
-    /// The entry whose header this is and that was decoded from `record`, which it takes over.
-    pub(crate) fn entry_of(
-        self,
-        mut record: Vec<u8>,
-        offset: ClockOffset,
-        now: Timestamp,
-    ) -> Entry {
-        let payload = self.payload.map(|_| {
-            // The payload moves to the front of what is allocated already.
-            record.drain(..HEADER_LEN.min(record.len()));
-            record
-        });
-        self.entry_with(payload, offset, now)
+    fn deadlines(self, offset: ClockOffset) -> (Timestamp, Timestamp) {
+        (offset.to_local(self.fresh_until), offset.to_local(self.servable_until))
     }
 
-    fn entry_with(self, payload: Option<Vec<u8>>, offset: ClockOffset, now: Timestamp) -> Entry {
-        let fresh_until = offset.to_local(self.fresh_until);
-        let servable_until = offset.to_local(self.servable_until);
-        let entry = Entry::restore_owned(payload, fresh_until, servable_until);
+    fn kept(self, entry: Entry, now: Timestamp) -> Entry {
         match self.local_ttl {
             Some(ttl) => entry.with_local_ttl(now, ttl),
             None => entry,
         }
+    }
+}
+
+impl Value<'static> {
+    /// The entry of `record`, of which this is the [header](Self::header), as
+    /// [`to_entry`](Self::to_entry) would make it; the entry takes the record over.
+    pub(crate) fn entry_of(self, record: Vec<u8>, offset: ClockOffset, now: Timestamp) -> Entry {
+        let (fresh_until, servable_until) = self.deadlines(offset);
+        let entry = match self.payload {
+            Some(_) => Entry::restore_tail(record, HEADER_LEN, fresh_until, servable_until),
+            None => Entry::restore(None::<&[u8]>, fresh_until, servable_until),
+        };
+        self.kept(entry, now)
     }
 }
 
