@@ -16,7 +16,6 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -62,7 +61,7 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    fn new(key: Arc<str>, place: u64, terms: Terms, clock: &Clock, now: Timestamp) -> Self {
+    fn new(key: &str, place: u64, terms: Terms, clock: &Clock, now: Timestamp) -> Self {
         let (valid, hold) = (now + terms.valid, now + terms.max_hold);
         let token = FencingToken(place);
         let lease = LockLease::with_span(key, token, clock, valid, hold, terms.lease);
@@ -84,7 +83,7 @@ impl Key {
     fn hand_over(&mut self, clock: &Clock) -> Option<Waiter> {
         let head = self.queue.pop_front()?;
         let now = clock.now();
-        self.holder = Holder::new(self.name().into(), head.place, head.terms, clock, now);
+        self.holder = Holder::new(self.name(), head.place, head.terms, clock, now);
         Some(head)
     }
 
@@ -155,7 +154,7 @@ impl State {
         let mut found = match self.keys.entry(hash, |key| key.name() == name, rehash) {
             Entry::Occupied(found) => found,
             Entry::Vacant(free) => {
-                let holder = Holder::new(name.into(), draw(now), terms, clock, now);
+                let holder = Holder::new(name, draw(now), terms, clock, now);
                 let lease = holder.lease.clone();
                 free.insert(Key { holder, queue: VecDeque::new() });
                 return (Entered::Granted(lease), None);
@@ -168,7 +167,7 @@ impl State {
             match key.hand_over(clock) {
                 Some(head) => wake = head.waker,
                 None => {
-                    key.holder = Holder::new(key.name().into(), draw(now), terms, clock, now);
+                    key.holder = Holder::new(key.name(), draw(now), terms, clock, now);
                     return (Entered::Granted(key.holder.lease.clone()), None);
                 }
             }

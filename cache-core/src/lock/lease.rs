@@ -20,6 +20,7 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use smol_str::SmolStr;
 use tokio::sync::Notify;
 
 use super::error::{LockError, LockErrorKind};
@@ -57,7 +58,8 @@ const FIRST_DEADLINE: u64 = 3;
 pub struct LockLease(Arc<Cell>);
 
 struct Cell {
-    key: Arc<str>,
+    /// In place if it is short, as most are.
+    key: SmolStr,
     token: FencingToken,
     clock: Clock,
     hold_until: Timestamp,
@@ -81,7 +83,7 @@ impl LockLease {
         valid_until: Timestamp,
         hold_until: Timestamp,
     ) -> Self {
-        Self::with_span(key, token, clock, valid_until, hold_until, Duration::MAX)
+        Self::with_span(&key, token, clock, valid_until, hold_until, Duration::MAX)
     }
 
     /// The same for a backend that has nobody to send renewals to, and so grants all of a
@@ -89,7 +91,7 @@ impl LockLease {
     /// `span`, one lease.
     #[must_use]
     pub fn with_span(
-        key: Arc<str>,
+        key: &str,
         token: FencingToken,
         clock: &Clock,
         valid_until: Timestamp,
@@ -97,7 +99,7 @@ impl LockLease {
         span: Duration,
     ) -> Self {
         let state = AtomicU64::new(word(valid_until.min(hold_until)));
-        let clock = clock.clone();
+        let (key, clock) = (SmolStr::new(key), clock.clone());
         let (awaited, ended) = (AtomicBool::new(false), Notify::new());
         Self(Arc::new(Cell { key, token, clock, hold_until, span, state, awaited, ended }))
     }
