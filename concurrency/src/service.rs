@@ -140,15 +140,16 @@ impl ConcurrencyService for LocalConcurrencyService {
         check_lock_key(key)?;
         options.validate()?;
         let (shard, clock, wait) = (self.0.shard(key), &self.0.clock, options.wait_duration());
-        let now = clock.now();
-        let granted = match shard.enter(key, Terms::of(options), !wait.is_zero(), now, fence::next)
-        {
+        let terms = Terms::of(options);
+        let begin = terms.begin(clock);
+        let granted = match shard.enter(key, terms, !wait.is_zero(), begin, fence::next) {
             Entered::Granted(lease) => Some(lease),
             Entered::Held => None,
             Entered::Closed => return Err(shut_down().with_key(key)),
             Entered::Queued(place) => {
                 // Boxed: those who need not wait should not carry the timer around.
-                let granted = Box::pin(Ticket::new(shard, key, place).granted(clock, now + wait));
+                let deadline = clock.now() + wait;
+                let granted = Box::pin(Ticket::new(shard, key, place).granted(clock, deadline));
                 granted.await.map_err(|error| error.with_key(key))?
             }
         };
@@ -165,8 +166,9 @@ impl ConcurrencyService for LocalConcurrencyService {
     ) -> Result<Option<LockGuard>, LockError> {
         check_lock_key(key)?;
         options.validate()?;
-        let now = self.0.clock.now();
-        match self.0.shard(key).enter(key, Terms::of(options), false, now, fence::next) {
+        let terms = Terms::of(options);
+        let begin = terms.begin(&self.0.clock);
+        match self.0.shard(key).enter(key, terms, false, begin, fence::next) {
             Entered::Granted(lease) => Ok(Some(self.guard(lease))),
             Entered::Held | Entered::Queued(_) => Ok(None),
             Entered::Closed => Err(shut_down().with_key(key)),

@@ -27,6 +27,9 @@ use hashbrown::hash_table::Entry;
 /// An empty map keeps room for this many keys and gives the rest back.
 const KEPT_CAPACITY: usize = 64;
 
+/// The coarse clock is some milliseconds behind, a second where a machine is held up.
+const LONG: Duration = Duration::from_secs(10);
+
 /// What a caller asks for, fixed on arrival, counted from the grant.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms {
@@ -43,6 +46,12 @@ impl Terms {
         let (lease, max_hold) = (options.lease_duration(), options.max_hold_duration());
         let valid = if options.renews() { max_hold } else { lease };
         Self { lease, valid, max_hold, task: tokio::task::try_id() }
+    }
+
+    /// When a grant at this moment begins: not after it, and, to be quick about it, a little before
+    /// where that is small beside how long it is valid.
+    pub(crate) fn begin(&self, clock: &Clock) -> Timestamp {
+        if self.valid < LONG { clock.now() } else { clock.coarse_now() }
     }
 }
 

@@ -7,13 +7,17 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::error::{LockError, LockErrorKind};
 use super::guard::HeldLock;
+use super::info::FencingToken;
 use super::service::ConcurrencyService;
 
 #[derive(Clone)]
 struct Link {
-    held: HeldLock,
+    key: SmolStr,
+    token: FencingToken,
     outer: Option<Arc<Link>>,
 }
 
@@ -44,15 +48,15 @@ where
 }
 
 /// Runs `section` as one that holds `held`.
-pub(super) async fn enter<F: Future>(held: HeldLock, section: F) -> F::Output {
+pub(super) async fn enter<F: Future>(held: &HeldLock, section: F) -> F::Output {
     let outer = CHAIN.try_with(|link| Arc::new(link.clone())).ok();
-    CHAIN.scope(Link { held, outer }, section).await
+    let link = Link { key: held.name(), token: held.fencing_token(), outer };
+    CHAIN.scope(link, section).await
 }
 
 /// The tokens under which the chain holds `key`: several if services nest.
-fn tokens(innermost: &Link, key: &str) -> Option<Vec<super::FencingToken>> {
+fn tokens(innermost: &Link, key: &str) -> Option<Vec<FencingToken>> {
     let links = std::iter::successors(Some(innermost), |link| link.outer.as_deref());
-    let tokens: Vec<_> =
-        links.filter(|link| link.held.key() == key).map(|link| link.held.fencing_token()).collect();
+    let tokens: Vec<_> = links.filter(|link| link.key == key).map(|link| link.token).collect();
     (!tokens.is_empty()).then_some(tokens)
 }

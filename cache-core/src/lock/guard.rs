@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::error::LockError;
 use super::info::FencingToken;
 use super::lease::LockLease;
@@ -179,6 +181,10 @@ impl fmt::Debug for LockGuard {
 pub struct HeldLock(LockLease);
 
 impl HeldLock {
+    pub(super) fn name(&self) -> SmolStr {
+        self.0.name()
+    }
+
     /// The lock's key.
     #[must_use]
     pub fn key(&self) -> &str {

@@ -83,7 +83,7 @@ impl LockLease {
         valid_until: Timestamp,
         hold_until: Timestamp,
     ) -> Self {
-        Self::with_span(&key, token, clock, valid_until, hold_until, Duration::MAX)
+        Self::of(key.into(), token, clock, valid_until, hold_until, Duration::MAX)
     }
 
     /// The same for a backend that has nobody to send renewals to, and so grants all of a
@@ -98,8 +98,19 @@ impl LockLease {
         hold_until: Timestamp,
         span: Duration,
     ) -> Self {
+        Self::of(key.into(), token, clock, valid_until, hold_until, span)
+    }
+
+    fn of(
+        key: SmolStr,
+        token: FencingToken,
+        clock: &Clock,
+        valid_until: Timestamp,
+        hold_until: Timestamp,
+        span: Duration,
+    ) -> Self {
         let state = AtomicU64::new(word(valid_until.min(hold_until)));
-        let (key, clock) = (SmolStr::new(key), clock.clone());
+        let clock = clock.clone();
         let (awaited, ended) = (AtomicBool::new(false), Notify::new());
         Self(Arc::new(Cell { key, token, clock, hold_until, span, state, awaited, ended }))
     }
@@ -108,6 +119,11 @@ impl LockLease {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.0.key
+    }
+
+    /// The key, to be kept.
+    pub(super) fn name(&self) -> SmolStr {
+        self.0.key.clone()
     }
 
     /// The grant's fencing token.

@@ -20,7 +20,7 @@ where
         // end of its lease is.
         let section = pin!(start(held));
         let section = pin!(under_lease(held, section));
-        chain::enter(guard.held(), section).await?
+        chain::enter(held, section).await?
     };
     // The section is done: whatever happens now must not hide its value.
     if let Err(error) = guard.release().await {
