@@ -6,6 +6,7 @@ mod redis_common;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_testkit::{RedisServer, eventually, eventually_async};
 use futures_util::future::join_all;
@@ -49,6 +50,29 @@ async fn p4_08_eight_services_have_a_lock_in_the_order_of_arrival_for_one_script
     let releases = 1 + SERVICES as u64;
     let refreshed = SERVICES as u64 * began.elapsed().as_secs();
     assert!((releases..=releases + refreshed).contains(&asked), "{asked} scripts");
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_is_asked_for_where_that_is_wanted() {
+    let server = RedisServer::start();
+    for (confirm, questions) in [(false, 0), (true, 1)] {
+        let (first, other) = (patient(&server.url()).await, patient(&server.url()).await);
+        let second = RedisConcurrencyService::builder(other.connections().clone())
+            .confirm_hand_overs(confirm)
+            .build()
+            .unwrap();
+        let guard = hold(&first).await;
+        let waiter = tokio::spawn(async move { hold(&second).await });
+        eventually(|| queued(&server) == 1).await;
+        server.reset_commandstats();
+        let began = Instant::now();
+        guard.release().await.unwrap();
+        waiter.await.unwrap().release().await.unwrap();
+        let (asked, refreshed) = (scripts(&server), began.elapsed().as_secs());
+        let expected = 2 + questions;
+        assert!((expected..=expected + refreshed).contains(&asked), "{asked} scripts");
+    }
     at_rest(&server);
 }
 

@@ -130,7 +130,7 @@ pub(crate) fn claim(
     let span = request.terms.lease.min(CLAIM);
     // A renewal needs time to be made, and to be made again.
     let soon = inner.clock.now() + span / 4;
-    if !request.terms.renew || inner.durability.is_some() || valid_until(after, span) < soon {
+    if !request.terms.renew || inner.confirm || valid_until(after, span) < soon {
         return Err(gate);
     }
     Ok(hold(inner, request, FencingToken(hand_over.fence), after, span, gate))

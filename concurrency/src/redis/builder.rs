@@ -19,12 +19,13 @@ pub struct RedisConcurrencyBuilder {
     connections: Connections,
     namespace: String,
     durability: Option<Durability>,
+    confirm: bool,
 }
 
 impl RedisConcurrencyBuilder {
     pub(super) fn new(connections: Connections) -> Self {
         let namespace = connections.config().namespace_name().to_owned();
-        Self { connections, namespace, durability: None }
+        Self { connections, namespace, durability: None, confirm: false }
     }
 
     /// Locks of different namespaces are different locks; the connections' namespace unless set.
@@ -46,6 +47,15 @@ impl RedisConcurrencyBuilder {
         self
     }
 
+    /// Whether a lock that is handed over is asked for before it counts, which costs a second round
+    /// trip; off. On one server a message is known to be young by the answers to heartbeats that
+    /// come in the same stream. That needs a connection to the server itself: behind a proxy that
+    /// answers `PING` for the server, or puts streams together, turn this on.
+    pub fn confirm_hand_overs(mut self, confirm: bool) -> Self {
+        self.confirm = confirm;
+        self
+    }
+
     /// The service.
     ///
     /// # Errors
@@ -53,7 +63,7 @@ impl RedisConcurrencyBuilder {
     /// [`Config`](ErrorKind::Config) outside a tokio runtime, for replicas out of range, and for
     /// replicas in a cluster.
     pub fn build(self) -> Result<RedisConcurrencyService, CacheError> {
-        let Self { connections, namespace, durability } = self;
+        let Self { connections, namespace, durability, confirm } = self;
         let refused = |message: String| Err(CacheError::new(ErrorKind::Config, message));
         if let Some(Durability { replicas, within }) = durability {
             if !(1..=100).contains(&replicas) {
@@ -67,6 +77,6 @@ impl RedisConcurrencyBuilder {
                 return refused("replicas cannot be waited for in a cluster".to_owned());
             }
         }
-        Inner::start(connections, &namespace, durability).map(RedisConcurrencyService::of)
+        Inner::start(connections, &namespace, durability, confirm).map(RedisConcurrencyService::of)
     }
 }

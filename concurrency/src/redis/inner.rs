@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) hand_overs: HandOvers,
     pub(crate) durability: Option<Durability>,
+    /// Hand-overs are asked for before they count.
+    pub(crate) confirm: bool,
     pub(crate) gate: LocalConcurrencyService,
     pub(crate) clock: Clock,
     pub(crate) holds: Arc<Holds>,
@@ -47,6 +49,7 @@ impl Inner {
         connections: Connections,
         namespace: &str,
         durability: Option<Durability>,
+        confirm: bool,
     ) -> Result<Arc<Self>, CacheError> {
         let runtime = Handle::try_current().map_err(|error| {
             let message = "a lock service over Redis needs a tokio runtime";
@@ -67,6 +70,8 @@ impl Inner {
             tokens: Tokens::new(),
             hand_overs: HandOvers::new(),
             durability,
+            // Those that replicas must know of are, by being asked for.
+            confirm: confirm || durability.is_some(),
             gate: LocalConcurrencyService::new(),
             clock,
             holds,
