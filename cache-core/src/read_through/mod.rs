@@ -32,6 +32,7 @@ mod flights;
 mod load;
 mod look_up;
 mod many;
+mod seat;
 mod throttle;
 
 /// What an entry lives when neither its policy nor the service says how long.
