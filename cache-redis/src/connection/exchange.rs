@@ -53,15 +53,20 @@ impl Connections {
                 if let Some(guard) = used {
                     guard.suspect();
                 }
-                health.timeouts.fetch_add(1, Ordering::Relaxed);
-                let message = format!("{}: no answer within {budget:?}", self.address());
-                return Err(CacheError::new(ErrorKind::Timeout, message));
+                return Err(self.timed_out(budget));
             }
         };
         if reply.is_err() {
             health.failures.fetch_add(1, Ordering::Relaxed);
         }
         reply
+    }
+
+    /// Counts a call that had no answer in time.
+    pub(crate) fn timed_out(&self, budget: Duration) -> CacheError {
+        self.0.shared.health.timeouts.fetch_add(1, Ordering::Relaxed);
+        let message = format!("{}: no answer within {budget:?}", self.address());
+        CacheError::new(ErrorKind::Timeout, message)
     }
 
     async fn attempts<'a>(

@@ -20,19 +20,22 @@ use cache_core::{
 use futures_util::future::try_join_all;
 use redis::{Cmd, Pipeline, Value};
 
+use self::batch::Batches;
+use self::reading::Moment;
 use crate::bus::RedisBus;
 use crate::config::RedisConfig;
 use crate::connection::{Call, Connections, Lane, Retry};
 use crate::giving_back::{GivingBack, Tell};
 use crate::key::{Keyspace, chunks};
 use crate::script::{self, Purpose};
-use crate::wire::{ClockOffset, Decoded, Expiry, decode, encode_entry, foreign_entry};
+use crate::wire::{ClockOffset, Expiry, encode_entry};
 
+mod batch;
 mod leasing;
+mod reading;
 mod removal;
 mod telling;
 
-const MGET: &str = "MGET";
 /// Keys in one command.
 const CHUNK: usize = 512;
 /// Values above this go through the connection for large ones.
@@ -50,6 +53,7 @@ pub struct RedisStore {
     max_value_bytes: usize,
     /// How often a key held what is no value of ours.
     unreadable: AtomicU64,
+    batches: Batches,
     giving_back: GivingBack,
     tell: Option<Arc<Tell>>,
 }
@@ -67,6 +71,7 @@ impl RedisStore {
             default_ttl,
             max_value_bytes,
             unreadable: AtomicU64::new(0),
+            batches: Batches::default(),
             tell: None,
             connections,
         }
@@ -103,88 +108,6 @@ impl RedisStore {
 
     fn moment(&self) -> Moment {
         Moment { now: self.clock.now(), offset: self.offset() }
-    }
-
-    /// What a reply to GET holds, as far as it can be told without the key's TTL.
-    fn read(&self, reply: Value, at: Moment) -> Result<Read, CacheError> {
-        let bytes = match reply {
-            Value::Nil => return Ok(Read::Nothing),
-            Value::BulkString(bytes) => bytes,
-            // Someone keeps a list or a hash there.
-            Value::ServerError(error) if error.code() == "WRONGTYPE" => {
-                self.unreadable.fetch_add(1, Ordering::Relaxed);
-                return Ok(Read::Nothing);
-            }
-            refused => return self.connections.convert::<Vec<u8>>(refused).map(|_| Read::Nothing),
-        };
-        Ok(match decode(&bytes) {
-            Decoded::Value(value) => {
-                let header = value.header();
-                Read::Entry(header.entry_of(bytes, at.offset, at.now))
-            }
-            Decoded::LeaseOnly(_) => Read::Nothing,
-            Decoded::Foreign(_) => Read::Foreign(bytes),
-            Decoded::Unknown(reason) => {
-                self.unreadable.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(?reason, "a key holds bytes that are no value: a miss");
-                Read::Nothing
-            }
-        })
-    }
-
-    /// What stands under so many keys, which one command may name together.
-    async fn values<'k>(
-        &self,
-        count: usize,
-        keys: impl Iterator<Item = &'k String> + Clone,
-    ) -> Result<Vec<Value>, CacheError> {
-        let bytes = keys.clone().map(|key| self.keys.name(key).len()).sum::<usize>();
-        let mut cmd = Cmd::with_capacity(count + 1, bytes + MGET.len());
-        cmd.arg(MGET);
-        for key in keys {
-            cmd.arg(self.keys.name(key));
-        }
-        match self.connections.reply(READ, &cmd).await? {
-            Value::Array(values) => Ok(values),
-            refused => self.connections.convert(refused),
-        }
-    }
-
-    /// The entries of `keys`, of which these are the values: none is waited for, but for plain JSON.
-    async fn entries(
-        &self,
-        keys: &[String],
-        values: Vec<Value>,
-    ) -> Result<Vec<Option<Entry>>, CacheError> {
-        let at = self.moment();
-        let mut slots = Vec::with_capacity(keys.len());
-        for (key, value) in keys.iter().zip(values) {
-            slots.push(match self.read(value, at)? {
-                Read::Nothing => None,
-                Read::Entry(entry) => Some(entry).filter(|entry| entry.is_servable(at.now)),
-                foreign @ Read::Foreign(_) => self.entry(key, foreign, at).await?,
-            });
-        }
-        Ok(slots)
-    }
-
-    /// The entry, if it may still be served; plain JSON lives as long as its key.
-    async fn entry(&self, key: &str, read: Read, at: Moment) -> Result<Option<Entry>, CacheError> {
-        let entry = match read {
-            Read::Nothing => return Ok(None),
-            Read::Entry(entry) => entry,
-            Read::Foreign(json) => {
-                let mut cmd = redis::cmd("PTTL");
-                cmd.arg(self.keys.name(key));
-                let ttl = match self.connections.query::<i64>(READ, &cmd).await? {
-                    -1 => None,
-                    gone if gone < 0 => return Ok(None),
-                    millis => Some(Duration::from_millis(millis.unsigned_abs())),
-                };
-                foreign_entry(&json, ttl, self.clock.now())
-            }
-        };
-        Ok(Some(entry).filter(|entry| entry.is_servable(at.now)))
     }
 
     fn settle(&self, key: &str, entry: Entry) -> Result<Entry, CacheError> {
@@ -234,21 +157,6 @@ fn over() -> Entry {
     Entry::restore(None::<Vec<u8>>, Timestamp::ZERO, Timestamp::ZERO)
 }
 
-/// When a reply is looked at: asked once for many values.
-#[derive(Clone, Copy)]
-struct Moment {
-    now: Timestamp,
-    offset: ClockOffset,
-}
-
-/// What a GET found.
-enum Read {
-    Nothing,
-    Entry(Entry),
-    /// Plain JSON that someone else wrote.
-    Foreign(Vec<u8>),
-}
-
 #[async_trait]
 impl CacheStore for RedisStore {
     fn peek(&self, _key: &str) -> Option<Entry> {
@@ -257,9 +165,7 @@ impl CacheStore for RedisStore {
 
     async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         check_key(key)?;
-        let mut cmd = redis::cmd("GET");
-        cmd.arg(self.keys.name(key));
-        let reply = self.connections.reply(READ, &cmd).await?;
+        let reply = self.value(key).await?;
         let at = self.moment();
         self.entry(key, self.read(reply, at)?, at).await
     }

@@ -1,0 +1,130 @@
+//! What is asked of Redis to read, and what its replies hold.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cache_core::{CacheError, Entry, Timestamp};
+use redis::{Cmd, Value};
+
+use super::{READ, RedisStore};
+use crate::wire::{ClockOffset, Decoded, decode, foreign_entry};
+
+pub(super) const MGET: &str = "MGET";
+
+/// When a reply is looked at: asked once for many values.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+    pub(super) offset: ClockOffset,
+}
+
+/// What a GET found.
+pub(super) enum Read {
+    Nothing,
+    Entry(Entry),
+    /// Plain JSON that someone else wrote.
+    Foreign(Vec<u8>),
+}
+
+impl RedisStore {
+    /// What a reply to GET holds, as far as it can be told without the key's TTL.
+    pub(super) fn read(&self, reply: Value, at: Moment) -> Result<Read, CacheError> {
+        let bytes = match reply {
+            Value::Nil => return Ok(Read::Nothing),
+            Value::BulkString(bytes) => bytes,
+            // Someone keeps a list or a hash there.
+            Value::ServerError(error) if error.code() == "WRONGTYPE" => {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                return Ok(Read::Nothing);
+            }
+            refused => return self.connections.convert::<Vec<u8>>(refused).map(|_| Read::Nothing),
+        };
+        Ok(match decode(&bytes) {
+            Decoded::Value(value) => {
+                let header = value.header();
+                Read::Entry(header.entry_of(bytes, at.offset, at.now))
+            }
+            Decoded::LeaseOnly(_) => Read::Nothing,
+            Decoded::Foreign(_) => Read::Foreign(bytes),
+            Decoded::Unknown(reason) => {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(?reason, "a key holds bytes that are no value: a miss");
+                Read::Nothing
+            }
+        })
+    }
+
+    /// What stands under the key, read on its own or, among many reads at once, in a batch.
+    pub(super) async fn value(&self, key: &str) -> Result<Value, CacheError> {
+        let depth = self.batches.enter();
+        if depth.is_deep()
+            && !self.connections.is_cluster()
+            && let Some(reply) = depth.read(&self.connections, self.keys.key(key)).await
+        {
+            return reply;
+        }
+        let mut cmd = redis::cmd("GET");
+        cmd.arg(self.keys.name(key));
+        self.connections.reply(READ, &cmd).await
+    }
+
+    /// What stands under so many keys, which one command may name together.
+    pub(super) async fn values<'k>(
+        &self,
+        count: usize,
+        keys: impl Iterator<Item = &'k String> + Clone,
+    ) -> Result<Vec<Value>, CacheError> {
+        let bytes = keys.clone().map(|key| self.keys.name(key).len()).sum::<usize>();
+        let mut cmd = Cmd::with_capacity(count + 1, bytes + MGET.len());
+        cmd.arg(MGET);
+        for key in keys {
+            cmd.arg(self.keys.name(key));
+        }
+        match self.connections.reply(READ, &cmd).await? {
+            Value::Array(values) => Ok(values),
+            refused => self.connections.convert(refused),
+        }
+    }
+
+    /// The entries of `keys`, of which these are the values: none is waited for, but for plain JSON.
+    pub(super) async fn entries(
+        &self,
+        keys: &[String],
+        values: Vec<Value>,
+    ) -> Result<Vec<Option<Entry>>, CacheError> {
+        let at = self.moment();
+        let mut slots = Vec::with_capacity(keys.len());
+        for (key, value) in keys.iter().zip(values) {
+            slots.push(match self.read(value, at)? {
+                Read::Nothing => None,
+                Read::Entry(entry) => Some(entry).filter(|entry| entry.is_servable(at.now)),
+                foreign @ Read::Foreign(_) => self.entry(key, foreign, at).await?,
+            });
+        }
+        Ok(slots)
+    }
+
+    /// The entry, if it may still be served; plain JSON lives as long as its key.
+    pub(super) async fn entry(
+        &self,
+        key: &str,
+        read: Read,
+        at: Moment,
+    ) -> Result<Option<Entry>, CacheError> {
+        let entry = match read {
+            Read::Nothing => return Ok(None),
+            Read::Entry(entry) => entry,
+            Read::Foreign(json) => {
+                let mut cmd = redis::cmd("PTTL");
+                cmd.arg(self.keys.name(key));
+                let ttl = match self.connections.query::<i64>(READ, &cmd).await? {
+                    -1 => None,
+                    gone if gone < 0 => return Ok(None),
+                    millis => Some(Duration::from_millis(millis.unsigned_abs())),
+                };
+                foreign_entry(&json, ttl, self.clock.now())
+            }
+        };
+        Ok(Some(entry).filter(|entry| entry.is_servable(at.now)))
+    }
+}

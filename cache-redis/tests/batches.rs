@@ -1,0 +1,138 @@
+//! Reads that are many at once: fewer commands, and otherwise nothing that a caller could tell.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod scenario;
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use cache_core::{CacheError, CacheServiceExt, ErrorKind};
+use cache_redis::RedisCacheService;
+use cache_testkit::servers::RedisServer;
+use futures_util::future::join_all;
+use scenario::{BUDGET, LASTING, SLACK, connect, name};
+
+const MANY: usize = 500;
+
+async fn filled(server: &RedisServer) -> (RedisCacheService, Vec<String>) {
+    let cache = connect(&server.url()).await;
+    let keys: Vec<_> = (0..MANY).map(|n| format!("k:{n}")).collect();
+    let items: Vec<_> = keys.iter().enumerate().map(|(n, key)| (key.as_str(), n)).collect();
+    cache.set_many(&items, LASTING).await.unwrap();
+    (cache, keys)
+}
+
+fn reads<'a>(
+    cache: &'a RedisCacheService,
+    keys: &'a [String],
+) -> impl Iterator<Item = impl Future<Output = Result<Option<usize>, CacheError>> + 'a> + 'a {
+    keys.iter().map(|key| cache.get::<usize>(key))
+}
+
+/// GET and MGET that the server ran meanwhile.
+async fn commands(server: &RedisServer, during: impl Future) -> (u64, u64) {
+    server.reset_commandstats();
+    during.await;
+    let ran = server.commandstats();
+    let of = |name| ran.get(name).copied().unwrap_or(0);
+    (of("get"), of("mget"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_reads_at_once_are_few_commands_and_each_has_its_own_value() {
+    let server = RedisServer::start();
+    let (cache, mut keys) = filled(&server).await;
+    keys[77] = "absent".to_owned();
+    let all = async {
+        for (n, read) in join_all(reads(&cache, &keys)).await.into_iter().enumerate() {
+            assert_eq!(read.unwrap(), (n != 77).then_some(n));
+        }
+    };
+    let (gets, mgets) = commands(&server, all).await;
+    assert!(
+        mgets >= 1 && gets >= 32,
+        "{gets} single reads before there were many, {mgets} batches"
+    );
+    assert!(gets + mgets < MANY as u64 / 3, "{gets} single reads and {mgets} batches");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_reads_at_once_are_a_get_each() {
+    let server = RedisServer::start();
+    let (cache, keys) = filled(&server).await;
+    let some = join_all(reads(&cache, &keys[..32]));
+    assert_eq!(commands(&server, some).await, (32, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_goes_away_takes_nothing_from_its_batch() {
+    let server = RedisServer::start();
+    let (cache, keys) = filled(&server).await;
+    let mut all: Vec<_> = reads(&cache, &keys).map(Box::pin).enumerate().collect();
+    // On a slow machine the first may have their answers before the last has asked.
+    all.retain_mut(|(_, read)| {
+        read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    });
+    assert!(all.len() > MANY / 4, "only {} wait", all.len());
+    // Every other one goes, whoever began the batch among them.
+    all.retain(|(n, _)| n % 2 == 1);
+    for (n, read) in all {
+        assert_eq!(read.await.unwrap(), Some(n));
+    }
+    // Nothing is left that counts as a read, or waits.
+    assert_eq!(commands(&server, join_all(reads(&cache, &keys[..32]))).await, (32, 0));
+}
+
+/// What is queued is read after it was queued: a write that is over is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_reads_what_was_written_before() {
+    let server = RedisServer::start();
+    let (cache, keys) = filled(&server).await;
+    let mut load = pin!(async {
+        loop {
+            join_all(reads(&cache, &keys)).await;
+        }
+    });
+    let check = async {
+        for n in 0..200_usize {
+            cache.set("counter", &n, LASTING).await.unwrap();
+            assert_eq!(cache.get("counter").await.unwrap(), Some(n));
+        }
+    };
+    tokio::select! {
+        () = check => {}
+        () = &mut load => unreachable!("it goes on"),
+    }
+}
+
+/// A key that holds a list is a miss and costs its batch nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_type_is_a_miss_in_a_batch_too() {
+    let server = RedisServer::start();
+    let (cache, keys) = filled(&server).await;
+    server.command(&["UNLINK", &name("k:400")]);
+    server.command(&["RPUSH", &name("k:400"), "element"]);
+    for (n, read) in join_all(reads(&cache, &keys)).await.into_iter().enumerate() {
+        assert_eq!(read.unwrap(), (n != 400).then_some(n));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_of_a_silent_server_end_within_their_budget() {
+    let server = RedisServer::start();
+    let (cache, keys) = filled(&server).await;
+    server.pause();
+    let began = Instant::now();
+    // Some wait in the queue behind batches that hang.
+    let all = join_all(reads(&cache, &keys)).await;
+    let took = began.elapsed();
+    server.resume();
+    for read in all {
+        let kind = read.unwrap_err().kind();
+        assert!(matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable), "{kind:?}");
+    }
+    assert!(took < BUDGET + SLACK, "{took:?}");
+}
