@@ -49,11 +49,16 @@ macro_rules! on {
     };
 }
 
-on!(single_server, RedisServer, RedisServer::start);
-on!(unix_socket, RedisServer, || RedisServer::builder().unix_socket().start());
-on!(cluster_of_three, RedisCluster, || RedisCluster::start(3));
-on!(sentinel, RedisSentinel, RedisSentinel::start);
-on!(tls, RedisServer, || RedisServer::builder().tls().start(), trusting);
+/// By this name `scripts/test` runs more of them at once than there are cores: they mostly wait.
+mod on_redis {
+    use super::*;
+
+    on!(single_server, RedisServer, RedisServer::start);
+    on!(unix_socket, RedisServer, || RedisServer::builder().unix_socket().start());
+    on!(cluster_of_three, RedisCluster, || RedisCluster::start(3));
+    on!(sentinel, RedisSentinel, RedisSentinel::start);
+    on!(tls, RedisServer, || RedisServer::builder().tls().start(), trusting);
+}
 
 /// The certificate is made for the test; nobody else knows who signed it.
 fn trusting(config: RedisConfig, server: &RedisServer) -> RedisConfig {
