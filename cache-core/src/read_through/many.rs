@@ -147,21 +147,24 @@ impl<S: CacheStore> Inner<S> {
 
     /// Looks all keys up again and takes leases on those that are missing. Keys whose lease
     /// another node holds are waited for, so that the one call of the loader has them all.
+    ///
+    /// While it waits for a key it holds leases on lesser keys only, and asks for no other. So
+    /// nodes that want the same keys never wait for each other: of those that wait in a circle
+    /// each would hold a key that is less than the one it waits for.
     async fn look_up_many(
         &self,
         led: Vec<Landing>,
         policy: &Policy,
         deadline: Timestamp,
     ) -> Vec<(Landing, Option<Lease>)> {
-        let mut missing = Vec::new();
-        let mut open = led;
-        loop {
+        let (mut missing, mut open, mut later) = (Vec::new(), led, Vec::new());
+        while !open.is_empty() {
             let keys: Vec<_> = open.iter().map(|landing| landing.key().to_owned()).collect();
             let found = match self.fetch_all(&keys).await {
                 Ok(found) => found,
                 Err(error) => {
                     self.note(&error, "fetch_many");
-                    for landing in open {
+                    for landing in open.into_iter().chain(later) {
                         let lease = self.lease_here(landing.key(), policy).await;
                         missing.push((landing, lease));
                     }
@@ -181,26 +184,47 @@ impl<S: CacheStore> Inner<S> {
                 asked.push(self.ask(wanted(landing, policy, deadline), *replaces));
             }
             let asked = join_all(asked).await;
-            let (mut retry_at, mut changes) = (None::<Timestamp>, Vec::new());
-            open = Vec::new();
+            let mut held = Vec::new();
             for ((landing, _), asked) in asking.into_iter().zip(asked) {
                 match asked {
                     Asked::Settled(done) => settle(landing, done, &mut missing),
-                    Asked::Held(retry_after, change) => {
-                        changes.extend(change);
-                        let again = self.clock.now() + retry_after;
-                        retry_at = Some(retry_at.map_or(again, |at| at.min(again)));
-                        open.push(landing);
-                    }
+                    Asked::Held(retry_after, change) => held.push((landing, retry_after, change)),
                 }
             }
-            match retry_at {
-                None => return missing,
-                Some(at) => {
-                    self.pause(changes, at.min(deadline)).await;
-                }
-            }
+            let least = held.iter().enumerate().min_by_key(|(_, (landing, ..))| landing.key());
+            let Some(least) = least.map(|(at, _)| at) else {
+                open = std::mem::take(&mut later);
+                continue;
+            };
+            let (first, retry_after, change) = held.swap_remove(least);
+            let again = self.clock.now() + retry_after;
+            later.extend(held.into_iter().map(|(landing, ..)| landing));
+            later.extend(self.give_back_from(first.key(), &mut missing).await);
+            self.pause(change.into_iter().collect(), again.min(deadline)).await;
+            open = vec![first];
         }
+        missing
+    }
+
+    /// Gives the leases back on keys from `key` on, and returns these keys.
+    async fn give_back_from(
+        &self,
+        key: &str,
+        missing: &mut Vec<(Landing, Option<Lease>)>,
+    ) -> Vec<Landing> {
+        let all = std::mem::take(missing).into_iter();
+        let (kept, back): (Vec<_>, Vec<_>) =
+            all.partition(|(landing, lease)| lease.is_none() || landing.key() < key);
+        *missing = kept;
+        let give_back = |(landing, lease): (Landing, Option<Lease>)| async move {
+            if let Some(lease) = lease
+                && let Err(error) = self.store.abandon(lease).await
+            {
+                self.note(&self.failed(error, landing.key()), "abandon");
+            }
+            landing
+        };
+        join_all(back.into_iter().map(give_back)).await
     }
 
     async fn fetch_all(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
