@@ -20,6 +20,7 @@ mod stats;
 mod store;
 mod sync;
 mod typed;
+mod warm;
 
 pub use futures_core::future::BoxFuture;
 pub use futures_core::stream::BoxStream;
@@ -44,3 +45,7 @@ pub use service::CacheService;
 pub use stats::CacheStats;
 pub use store::{CacheStore, RemovalListener};
 pub use typed::TypedCache;
+pub use warm::{
+    Warm, WarmCause, WarmFailure, WarmLoader, WarmLoaderInfo, WarmProgress, WarmRun, WarmState,
+    Warmer, WarmerBuilder,
+};
