@@ -13,6 +13,8 @@ use std::time::Duration;
 use cache_core::{CacheError, Clock, ErrorKind, Timestamp};
 use parking_lot::Mutex;
 
+use crate::latency::{FarLatency, Latency};
+
 /// Failures in a row that open it.
 const FAILURES: u32 = 5;
 /// How long it stays open before a call tries again.
@@ -25,6 +27,7 @@ pub(crate) struct Breaker {
     /// Nothing has failed: the state need not be looked at.
     calm: AtomicBool,
     state: Mutex<State>,
+    latency: Latency,
 }
 
 #[derive(Default)]
@@ -38,11 +41,18 @@ struct State {
 #[must_use]
 pub(crate) struct Permit<'a> {
     breaker: &'a Breaker,
+    begun: Timestamp,
 }
 
 impl Breaker {
     pub(crate) fn new(name: &'static str, clock: Clock) -> Self {
-        Self { name, clock, calm: AtomicBool::new(true), state: Mutex::default() }
+        let (calm, state, latency) = (AtomicBool::new(true), Mutex::default(), Latency::default());
+        Self { name, clock, calm, state, latency }
+    }
+
+    /// How long the calls took that it let through.
+    pub(crate) fn latency(&self) -> FarLatency {
+        self.latency.read()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -63,7 +73,7 @@ impl Breaker {
                 *retry_at = now + PAUSE;
             }
         }
-        Ok(Permit { breaker: self })
+        Ok(Permit { breaker: self, begun: self.clock.now() })
     }
 }
 
@@ -72,7 +82,8 @@ impl Permit<'_> {
         let failed = |error: &CacheError| {
             matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
         };
-        let Breaker { name, clock, calm, state } = self.breaker;
+        let Breaker { name, clock, calm, state, latency } = self.breaker;
+        latency.count(self.begun.until(clock.now()));
         match result {
             Err(error) if failed(error) => {
                 let mut state = state.lock();

@@ -5,6 +5,8 @@ mod breaker;
 mod builder;
 mod cache;
 mod inner;
+mod latency;
+mod look;
 mod replay;
 mod stats;
 mod store;
@@ -15,5 +17,6 @@ mod write;
 
 pub use builder::HybridCacheBuilder;
 pub use cache::HybridCache;
+pub use latency::FarLatency;
 pub use stats::TierStats;
 pub use store::TieredStore;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::latency::FarLatency;
+
 /// A snapshot of what goes on between the tiers. What a cache counts for its callers is in
 /// [`CacheStats`](cache_core::CacheStats).
 ///
@@ -23,6 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TierStats {
+    /// Whether there is a near tier.
+    pub has_near: bool,
     /// Whether the near tier is served.
     pub near_served: bool,
     /// Whether the bus is up; true without one.
@@ -33,6 +37,8 @@ pub struct TierStats {
     pub bus_open: bool,
     /// Reads of the far tier; one of many keys counts once.
     pub far_reads: u64,
+    /// How long calls of the far tier took, writes and removals included.
+    pub far_latency: FarLatency,
     /// Entries from the far tier that the near one was given and did not keep, because the key
     /// changed meanwhile.
     pub near_refused: u64,

@@ -38,13 +38,16 @@ impl TieredStore {
     /// What goes on between the tiers.
     #[must_use]
     pub fn tier_stats(&self) -> TierStats {
-        let Inner { counters, trust, far_breaker, bus_breaker, missed, untold, .. } = &*self.0;
+        let Inner { near, counters, trust, far_breaker, bus_breaker, missed, untold, .. } =
+            &*self.0;
         TierStats {
+            has_near: near.is_some(),
             near_served: self.serves_near(),
             bus_up: trust.is_up(),
             far_open: far_breaker.is_open(),
             bus_open: bus_breaker.is_open(),
             far_reads: read(&counters.far_reads),
+            far_latency: far_breaker.latency(),
             near_refused: read(&counters.near_refused),
             heard: read(&counters.heard),
             told: read(&counters.told),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_concurrency::LocalConcurrencyService;
-use cache_core::{CacheError, CacheService, CacheStore};
+use cache_core::{CacheError, CacheStore};
 use cache_moka::{MokaCacheBuilder, MokaCacheService};
 use cache_quick::{QuickCacheBuilder, QuickCacheService};
 
+use crate::located::{Held, Memory};
 use crate::{CacheConfig, CacheServices, MemoryBackend, redis};
 
 /// Makes [`CacheServices`]. What is not set has the defaults of [`CacheConfig`].
@@ -136,11 +137,12 @@ impl CacheServicesBuilder {
             time_to_idle = ?config.time_to_idle,
             "caching and locking in process"
         );
-        let cache: Arc<dyn CacheService> = match config.memory {
-            MemoryBackend::Quick => Arc::new(quick(&config).build()),
-            MemoryBackend::Moka => Arc::new(moka(&config).build()),
+        let memory = match config.memory {
+            MemoryBackend::Quick => Memory::Quick(quick(&config).build()),
+            MemoryBackend::Moka => Memory::Moka(moka(&config).build()),
         };
-        Ok(CacheServices::new(cache, Arc::new(LocalConcurrencyService::new())))
+        let locks = Arc::new(LocalConcurrencyService::new());
+        Ok(CacheServices::new(memory.service(), locks, Held::InProcess(memory)))
     }
 }
 

@@ -4,6 +4,7 @@ mod builder;
 mod config;
 mod env;
 mod fault;
+mod located;
 mod redis;
 mod redis_url;
 mod seconds;
@@ -11,6 +12,7 @@ mod services;
 
 pub use builder::CacheServicesBuilder;
 pub use config::{CacheConfig, MemoryBackend};
+pub use located::Located;
 pub use services::CacheServices;
 
 // The rest of the family, so that a service depends on this crate alone.
@@ -20,9 +22,12 @@ pub use cache_core::{
     ConcurrencyService, ConcurrencyServiceExt, Entry, ErrorKind, FencingToken, HeldLock,
     InvalidationBus, Lease, LeaseOutcome, Loader, LockError, LockErrorKind, LockGuard, LockInfo,
     LockOptions, MAX_KEY_BYTES, ManualClock, ManyLoader, Policy, ReadThrough, ReadThroughBuilder,
-    Selector, Timestamp, TypedCache, check_key, check_lock_key,
+    Selector, Timestamp, TypedCache, Warm, WarmCause, WarmFailure, WarmLoader, WarmLoaderInfo,
+    WarmProgress, WarmRun, WarmState, Warmer, WarmerBuilder, check_key, check_lock_key,
 };
-pub use cache_hybrid::{HybridCache, HybridCacheBuilder, TierStats, TieredStore};
+pub use cache_hybrid::{FarLatency, HybridCache, HybridCacheBuilder, TierStats, TieredStore};
 pub use cache_moka::MokaCacheService;
 pub use cache_quick::QuickCacheService;
-pub use cache_redis::{RedisBus, RedisCacheService, RedisConfig, RedisStore};
+pub use cache_redis::{
+    ConnectionState, ConnectionStats, RedisBus, RedisCacheService, RedisConfig, RedisStore,
+};

@@ -9,6 +9,7 @@ use cache_hybrid::HybridCache;
 use cache_redis::{Connections, RedisBus, RedisConfig, RedisStore};
 
 use crate::builder::near_store;
+use crate::located::Held;
 use crate::{CacheConfig, CacheServices};
 
 /// How errors name the setting.
@@ -34,7 +35,8 @@ pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServic
     let locks = Arc::new(RedisConcurrencyService::new(connections.clone()).map_err(named)?);
     let cache = hybrid(config, connections.clone())?;
     let tiers = cache.tiers().clone();
-    Ok(CacheServices::new(Arc::new(cache), locks).with_tiers(tiers).with_redis(connections))
+    let held = Held::Tiers { tiers, redis: connections };
+    Ok(CacheServices::new(Arc::new(cache), locks, held))
 }
 
 /// Also without a near tier: the bus tells of loads in flight that are not to be joined any more, and

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use cache_core::{CacheError, CacheService, ConcurrencyService};
+use cache_core::{CacheError, CacheService, ConcurrencyService, check_key};
 use cache_hybrid::{TierStats, TieredStore};
-use cache_redis::Connections;
+use cache_redis::{ConnectionStats, Connections};
 
-use crate::{CacheConfig, CacheServicesBuilder};
+use crate::located::Held;
+use crate::{CacheConfig, CacheServicesBuilder, Located};
 
 /// The cache and the locks of a process.
 ///
@@ -36,26 +37,17 @@ use crate::{CacheConfig, CacheServicesBuilder};
 pub struct CacheServices {
     cache: Arc<dyn CacheService>,
     concurrency: Arc<dyn ConcurrencyService>,
-    /// What both use, if that is Redis.
-    redis: Option<Connections>,
-    /// The cache's tiers, if that is Redis.
-    tiers: Option<TieredStore>,
+    /// Where the cache keeps its entries.
+    held: Held,
 }
 
 impl CacheServices {
     pub(crate) fn new(
         cache: Arc<dyn CacheService>,
         concurrency: Arc<dyn ConcurrencyService>,
+        held: Held,
     ) -> Self {
-        Self { cache, concurrency, redis: None, tiers: None }
-    }
-
-    pub(crate) fn with_redis(self, redis: Connections) -> Self {
-        Self { redis: Some(redis), ..self }
-    }
-
-    pub(crate) fn with_tiers(self, tiers: TieredStore) -> Self {
-        Self { tiers: Some(tiers), ..self }
+        Self { cache, concurrency, held }
     }
 
     /// The services that the process environment asks for; the crate's documentation lists the
@@ -127,7 +119,39 @@ impl CacheServices {
     /// What goes on between the near tier, Redis and the bus; `None` in process.
     #[must_use]
     pub fn tier_stats(&self) -> Option<TierStats> {
-        self.tiers.as_ref().map(TieredStore::tier_stats)
+        self.held.tiers().map(TieredStore::tier_stats)
+    }
+
+    /// The connections to Redis, which both services share; `None` in process.
+    #[must_use]
+    pub fn connection_stats(&self) -> Option<ConnectionStats> {
+        self.held.redis().map(Connections::stats)
+    }
+
+    /// Where an entry is held, for an operator: looking counts as no lookup and fills no tier.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`](cache_core::ErrorKind::InvalidKey). That Redis does not answer is part of the
+    /// answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// ```
+    /// use cache_services::{CacheServiceExt, CacheServices};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cache_services::CacheError> {
+    /// let services = CacheServices::builder().build().await?;
+    /// services.cache().set("plan:acme", "gold", None).await?;
+    /// let held = services.locate("plan:acme").await?;
+    /// assert!(held.near.is_some() && held.far.is_none(), "in process there is one tier");
+    /// # Ok(()) }
+    /// ```
+    pub async fn locate(&self, key: &str) -> Result<Located, CacheError> {
+        check_key(key)?;
+        Ok(self.held.locate(key).await)
     }
 
     /// Shuts the lock service down, through every handle: whoever waits for a lock, and whoever
@@ -143,7 +167,7 @@ impl CacheServices {
     /// If the future is dropped, call it again.
     pub async fn shutdown(&self) {
         self.concurrency.shutdown().await;
-        if let Some(redis) = &self.redis {
+        if let Some(redis) = self.held.redis() {
             redis.shutdown().await;
         }
     }
