@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cache_services::CacheServices;
+use cache_services::DURATION_BUCKETS;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::error::ApiError;
@@ -20,12 +20,6 @@ use crate::router::Shared;
 /// How often histograms are drained into their buckets, so that they do not grow while nobody
 /// scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
-
-/// Upper bounds for every histogram, in seconds: from a near hit to a long wait for a lock.
-const BUCKETS: [f64; 20] = [
-    1e-7, 2.5e-7, 5e-7, 1e-6, 1e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2,
-    0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
 
 /// The recorder installed here, if any. Its thread sleeps between upkeeps and ends with the process.
 static INSTALLED: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -37,7 +31,7 @@ pub(crate) fn installed() -> Option<PrometheusHandle> {
 }
 
 fn install() -> Option<PrometheusHandle> {
-    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS).ok()?.build_recorder();
+    let recorder = PrometheusBuilder::new().set_buckets(&DURATION_BUCKETS).ok()?.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).ok()?;
     let kept_up = handle.clone();
@@ -62,13 +56,7 @@ pub(crate) async fn show(
                        Prometheus handle over";
         return Err(ApiError::new(StatusCode::NOT_FOUND, "no_metrics", message));
     };
-    publish(&shared.services);
+    shared.services.publish_metrics();
     let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((text, handle.render()).into_response())
-}
-
-/// Copies the services' counters into the facade, before each scrape.
-fn publish(services: &CacheServices) {
-    // `CacheServices::publish_metrics`, once its feature `metrics` is there.
-    let _ = services;
 }

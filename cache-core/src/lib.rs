@@ -2,6 +2,8 @@
 
 mod bus;
 mod clock;
+#[cfg(feature = "metrics")]
+mod durations;
 mod entry;
 mod error;
 mod ext;
@@ -19,6 +21,9 @@ mod service;
 mod stats;
 mod store;
 mod sync;
+mod traced;
+#[cfg(feature = "metrics")]
+mod turns;
 mod typed;
 mod warm;
 
@@ -27,6 +32,8 @@ pub use futures_core::stream::BoxStream;
 
 pub use bus::{BusEvent, InvalidationBus};
 pub use clock::{Clock, Timestamp};
+#[cfg(feature = "metrics")]
+pub use durations::{Durations, Histogram};
 pub use entry::Entry;
 pub use error::{CacheError, ErrorKind};
 pub use ext::CacheServiceExt;
@@ -37,13 +44,20 @@ pub use lock::{
     ConcurrencyService, ConcurrencyServiceExt, FencingToken, HeldLock, LockError, LockErrorKind,
     LockGuard, LockInfo, LockLease, LockOptions, LockRelease, LockReleasing, check_lock_key,
 };
+#[cfg(feature = "tracing")]
+pub use lock::{trace_acquire, trace_try_acquire};
 pub use manual_clock::ManualClock;
 pub use policy::Policy;
+#[cfg(feature = "metrics")]
+pub use read_through::EngineTimes;
 pub use read_through::{ReadThrough, ReadThroughBuilder};
 pub use selector::Selector;
 pub use service::CacheService;
 pub use stats::CacheStats;
 pub use store::{CacheStore, RemovalListener};
+pub use traced::TracedKeys;
+#[cfg(feature = "metrics")]
+pub use turns::Turns;
 pub use typed::TypedCache;
 pub use warm::{
     Warm, WarmCause, WarmFailure, WarmLoader, WarmLoaderInfo, WarmProgress, WarmRun, WarmState,

@@ -28,6 +28,8 @@ pub struct CacheStats {
     pub loads: u64,
     /// Of these, how many failed, panicked or were given up.
     pub load_failures: u64,
+    /// Of these, how many gave what was asked for.
+    pub loaded: u64,
     /// Misses that joined a load of another caller.
     pub coalesced: u64,
     /// Hits answered with a value past its freshness.
@@ -42,10 +44,24 @@ pub struct CacheStats {
     pub invalidations: u64,
     /// Operations of the backend that failed.
     pub errors: u64,
+    /// Lookups that ended in an error of the backend, one per key. A load that goes on without the
+    /// backend is none.
+    pub failed_lookups: u64,
+    /// Writes that were done, one per key.
+    pub writes: u64,
+    /// Writes that failed, one per key.
+    pub failed_writes: u64,
+    /// Removals that were done, counted as `invalidations` are.
+    pub removals: u64,
+    /// Removals that failed.
+    pub failed_removals: u64,
     /// Entries held in the process now, those included that have expired but not been freed.
     pub entries: u64,
     /// Their weight: bytes of key and value where the store is bounded in bytes, else entries.
     pub weighted_size: u64,
+    /// Bytes of their keys and encoded values, whatever the store is bounded in; 0 where it cannot
+    /// tell.
+    pub bytes: u64,
 }
 
 impl CacheStats {
@@ -70,6 +86,7 @@ impl Add for CacheStats {
             misses: self.misses + other.misses,
             loads: self.loads + other.loads,
             load_failures: self.load_failures + other.load_failures,
+            loaded: self.loaded + other.loaded,
             coalesced: self.coalesced + other.coalesced,
             stale_served: self.stale_served + other.stale_served,
             negative_hits: self.negative_hits + other.negative_hits,
@@ -77,8 +94,14 @@ impl Add for CacheStats {
             evictions: self.evictions + other.evictions,
             invalidations: self.invalidations + other.invalidations,
             errors: self.errors + other.errors,
+            failed_lookups: self.failed_lookups + other.failed_lookups,
+            writes: self.writes + other.writes,
+            failed_writes: self.failed_writes + other.failed_writes,
+            removals: self.removals + other.removals,
+            failed_removals: self.failed_removals + other.failed_removals,
             entries: self.entries + other.entries,
             weighted_size: self.weighted_size + other.weighted_size,
+            bytes: self.bytes + other.bytes,
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheError, CacheStore, Clock, ErrorKind, InvalidationBus, ReadThrough};
+use cache_core::{
+    CacheError, CacheStore, Clock, ErrorKind, InvalidationBus, ReadThrough, TracedKeys,
+};
 
 use crate::attend;
 use crate::cache::HybridCache;
@@ -46,6 +48,7 @@ pub struct HybridCacheBuilder {
     far_timeout: Duration,
     replays: usize,
     clock: Option<Clock>,
+    traced_keys: TracedKeys,
 }
 
 impl HybridCacheBuilder {
@@ -60,6 +63,7 @@ impl HybridCacheBuilder {
             far_timeout: FAR_TIMEOUT,
             replays: REPLAYS,
             clock: None,
+            traced_keys: TracedKeys::default(),
         }
     }
 
@@ -124,6 +128,12 @@ impl HybridCacheBuilder {
         self
     }
 
+    /// How keys stand in spans; hashed unless set. No effect without the feature `tracing`.
+    pub fn traced_keys(mut self, keys: TracedKeys) -> Self {
+        self.traced_keys = keys;
+        self
+    }
+
     /// The cache. It needs a tokio runtime, unless it is of a near tier alone.
     ///
     /// # Errors
@@ -131,9 +141,9 @@ impl HybridCacheBuilder {
     /// [`Config`](ErrorKind::Config) if there is neither tier, a time is out of range, or there is
     /// no runtime.
     pub fn build(self) -> Result<HybridCache, CacheError> {
-        let default_ttl = self.default_ttl;
-        let tiers = self.build_store()?;
-        Ok(HybridCache(ReadThrough::builder(tiers).default_ttl(default_ttl).build()))
+        let (default_ttl, traced_keys) = (self.default_ttl, self.traced_keys);
+        let engine = ReadThrough::builder(self.build_store()?);
+        Ok(HybridCache(engine.default_ttl(default_ttl).traced_keys(traced_keys).build()))
     }
 
     /// The two tiers as a store, for an engine of one's own.
@@ -150,8 +160,12 @@ impl HybridCacheBuilder {
             return Err(config("far_timeout is less than 1 ms: no call could succeed"));
         }
         let clock = self.clock.clone().unwrap_or_else(|| either.clock());
-        let terms =
-            Terms { local_ttl: self.local_ttl, grace: self.grace, far_timeout: self.far_timeout };
+        let terms = Terms {
+            local_ttl: self.local_ttl,
+            grace: self.grace,
+            far_timeout: self.far_timeout,
+            traced_keys: self.traced_keys,
+        };
         let Self { near, far, bus, replays, .. } = self;
         let inner = Inner::new(Parts { near, far, bus, replays }, terms, clock);
         attend::start(&inner)?;

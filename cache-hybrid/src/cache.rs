@@ -38,6 +38,12 @@ impl HybridCache {
     pub fn tiers(&self) -> &TieredStore {
         self.0.inner()
     }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &ReadThrough<TieredStore> {
+        &self.0
+    }
 }
 
 forward_cache_service!([] HybridCache, this => &this.0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cache_core::{
     CacheError, CacheStore, Clock, Entry, ErrorKind, InvalidationBus, Lease, LeaseOutcome,
-    RemovalListener, Selector,
+    RemovalListener, Selector, TracedKeys,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
 use crate::replay::Replay;
+use crate::spans::Asked;
 use crate::stats::{Counters, bump};
 use crate::teller::Teller;
 use crate::trust::Trust;
@@ -39,6 +40,9 @@ pub(crate) struct Terms {
     pub(crate) local_ttl: Duration,
     pub(crate) grace: Duration,
     pub(crate) far_timeout: Duration,
+    /// How keys stand in spans.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "there are no spans"))]
+    pub(crate) traced_keys: TracedKeys,
 }
 
 pub(crate) struct Inner {
@@ -155,9 +159,45 @@ impl Inner {
 
     // The far tier and the bus.
 
+    /// Reads from the far tier as [`ask_far`](Self::ask_far) asks it. How long that takes is
+    /// measured where the far tier itself is asked and nothing else: neither while it is left alone
+    /// nor while it has something to catch up with.
+    pub(crate) async fn read_far<'a, T, F>(
+        &'a self,
+        asked: Asked<'a>,
+        far: &'a dyn CacheStore,
+        call: impl FnOnce(&'a dyn CacheStore) -> F,
+    ) -> Result<T, CacheError>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
+        bump(&self.counters.far_reads);
+        #[cfg(feature = "metrics")]
+        let begun =
+            (self.missed.len() == 0 && !self.far_breaker.is_open()).then(|| self.clock.now());
+        let found = self.ask_far(asked, far, call).await;
+        #[cfg(feature = "metrics")]
+        if let Some(begun) = begun {
+            self.counters.far_times.record(begun.until(self.clock.now()));
+        }
+        found
+    }
+
     /// Asks the far tier, after what it has missed: both within one budget, and not at all while
     /// it does not answer.
-    pub(crate) async fn ask_far<'a, T, F>(
+    pub(crate) fn ask_far<'a, T, F>(
+        &'a self,
+        asked: Asked<'a>,
+        far: &'a dyn CacheStore,
+        call: impl FnOnce(&'a dyn CacheStore) -> F,
+    ) -> impl Future<Output = Result<T, CacheError>>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
+        self.spanned(asked, self.ask_far_in_time(far, call))
+    }
+
+    async fn ask_far_in_time<'a, T, F>(
         &'a self,
         far: &'a dyn CacheStore,
         call: impl FnOnce(&'a dyn CacheStore) -> F,
@@ -242,7 +282,8 @@ impl Inner {
         let Some(far) = &self.far else { return Ok(()) };
         while let Some(batch) = self.missed.next() {
             let budget = self.removal_budget(&batch.what);
-            self.guarded_for(budget, &self.far_breaker, far.remove(&batch.what)).await?;
+            let replayed = self.guarded_for(budget, &self.far_breaker, far.remove(&batch.what));
+            self.spanned(Asked::selected("replay", &batch.what), replayed).await?;
             // The bus may be lost for longer: that keeps nobody from the far tier.
             self.owe_bus(&batch.what);
             self.missed.done(&batch);
@@ -263,16 +304,19 @@ impl Inner {
     /// Removes in the far tier and tells the bus. What does not reach them is owed.
     pub(crate) async fn remove_far(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
         let (budget, breaker) = (self.removal_budget(what), &self.far_breaker);
+        let asked = Asked::selected("remove", what);
         match (&self.far, &self.bus) {
             // A bus that the far tier knows: one call, which is up or down as a whole.
             (Some(far), Some(bus)) if bus.as_any().is_some() => {
                 bump(&self.counters.told);
                 let removed = far.remove_and_tell(what, &**bus);
-                let removed = self.guarded_for(budget, breaker, removed).await;
+                let removed = self.guarded_for(budget, breaker, removed);
+                let removed = self.spanned(asked, removed).await;
                 removed.inspect_err(|_| self.owe_far(what))
             }
             (Some(far), _) => {
-                let removed = self.guarded_for(budget, breaker, far.remove(what)).await;
+                let removed = self.guarded_for(budget, breaker, far.remove(what));
+                let removed = self.spanned(asked, removed).await;
                 let removed = removed.inspect_err(|_| self.owe_far(what))?;
                 self.tell_or_owe(what).await.map(|()| removed)
             }

@@ -8,6 +8,7 @@ mod inner;
 mod latency;
 mod look;
 mod replay;
+mod spans;
 mod stats;
 mod store;
 mod teller;

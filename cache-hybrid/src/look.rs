@@ -2,6 +2,7 @@
 
 use cache_core::{CacheError, Entry, check_key};
 
+use crate::spans::Asked;
 use crate::store::TieredStore;
 
 impl TieredStore {
@@ -24,7 +25,7 @@ impl TieredStore {
     pub async fn look_far(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         check_key(key)?;
         match &self.0.far {
-            Some(far) => self.0.ask_far(&**far, |far| far.fetch(key)).await,
+            Some(far) => self.0.ask_far(Asked::key("fetch", key), &**far, |far| far.fetch(key)).await,
             None => Ok(None),
         }
     }

@@ -61,6 +61,9 @@ pub(crate) struct Counters {
     pub(crate) heard: AtomicU64,
     pub(crate) told: AtomicU64,
     pub(crate) bus_losses: AtomicU64,
+    /// How long reads of the far tier take.
+    #[cfg(feature = "metrics")]
+    pub(crate) far_times: cache_core::Histogram,
 }
 
 pub(crate) fn bump(counter: &AtomicU64) {

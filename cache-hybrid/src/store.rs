@@ -13,7 +13,8 @@ use cache_core::{
 };
 
 use crate::inner::Inner;
-use crate::stats::{TierStats, bump, read};
+use crate::spans::Asked;
+use crate::stats::{TierStats, read};
 
 /// A near tier in the process, a far one that nodes share, and a bus between the nodes.
 ///
@@ -57,6 +58,14 @@ impl TieredStore {
         }
     }
 
+    /// How long reads of the far tier have taken so far, those included that failed. Those are not
+    /// that the circuit breaker refused, or that waited for invalidations to be replayed.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn far_times(&self) -> cache_core::Durations {
+        self.0.counters.far_times.snapshot()
+    }
+
     /// The slots of `keys` from the far tier; what it has the near one keeps.
     async fn fetch_far(
         &self,
@@ -68,8 +77,8 @@ impl TieredStore {
         for key in keys {
             leases.push(inner.read_lease(key).await);
         }
-        bump(&inner.counters.far_reads);
-        let found = inner.ask_far(far, |far| far.fetch_many(keys)).await?;
+        let asked = Asked::keys("fetch_many", keys.len());
+        let found = inner.read_far(asked, far, |far| far.fetch_many(keys)).await?;
         for (lease, entry) in leases.into_iter().zip(&found) {
             if let Some(entry) = entry {
                 inner.keep(lease, entry.clone()).await;
@@ -95,7 +104,7 @@ impl TieredStore {
         // Before the far one: so it covers the time from before the loader runs.
         let near = inner.near_lease(key, ttl).await;
         let asked = inner
-            .ask_far(&**far, |far| match replaces {
+            .ask_far(Asked::key("lease", key), &**far, |far| match replaces {
                 true => far.lease_to_replace(key, ttl),
                 false => far.lease(key, ttl),
             })
@@ -150,8 +159,8 @@ impl CacheStore for TieredStore {
             return Ok(Some(entry));
         }
         let lease = inner.read_lease(key).await;
-        bump(&inner.counters.far_reads);
-        let found = inner.ask_far(&**far, |far| far.fetch(key)).await?;
+        let asked = Asked::key("fetch", key);
+        let found = inner.read_far(asked, &**far, |far| far.fetch(key)).await?;
         if let Some(entry) = &found {
             inner.keep(lease, entry.clone()).await;
         }
@@ -250,15 +259,16 @@ impl CacheStore for TieredStore {
         let Some(far_lease) = far_lease else {
             return Ok(inner.keep(near_lease, entry).await);
         };
-        let key = Selector::key(far_lease.key());
-        let filled = inner.ask_far(&**far, |far| far.fill(far_lease, entry.clone())).await;
+        let name = far_lease.key().to_owned();
+        let asked = Asked::key("fill", &name);
+        let filled = inner.ask_far(asked, &**far, |far| far.fill(far_lease, entry.clone())).await;
         // If nobody knows whether it is there: the near lease alone says that nothing has changed,
         // as long as the bus is up.
         if !matches!(filled, Ok(false)) {
             inner.keep(near_lease, entry).await;
         }
         // The bus tells other nodes. A load of this one may wait as well: it was detached.
-        inner.waiters.wake(&key);
+        inner.waiters.wake(&Selector::key(name));
         filled
     }
 
@@ -271,9 +281,10 @@ impl CacheStore for TieredStore {
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         match (&self.0.far, lease.into_tiers()) {
             (Some(far), (_, Some(lease))) => {
-                let key = Selector::key(lease.key());
-                let abandoned = self.0.ask_far(&**far, |far| far.abandon(lease)).await;
-                self.0.waiters.wake(&key);
+                let name = lease.key().to_owned();
+                let asked = Asked::key("abandon", &name);
+                let abandoned = self.0.ask_far(asked, &**far, |far| far.abandon(lease)).await;
+                self.0.waiters.wake(&Selector::key(name));
                 abandoned
             }
             _ => Ok(()),
@@ -291,13 +302,14 @@ impl CacheStore for TieredStore {
         self.0.listeners.write().push(listener);
     }
 
-    /// Entries and weight are the near tier's; errors those that the far tier counts by itself.
+    /// Entries, weight and bytes are the near tier's; errors those that the far tier counts by itself.
     fn stats(&self) -> CacheStats {
         let near = self.0.near.as_ref().map(CacheStore::stats).unwrap_or_default();
         let far = self.0.far.as_ref().map(CacheStore::stats).unwrap_or_default();
         CacheStats {
             entries: near.entries,
             weighted_size: near.weighted_size,
+            bytes: near.bytes,
             evictions: near.evictions,
             errors: far.errors,
             ..CacheStats::default()

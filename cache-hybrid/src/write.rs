@@ -36,6 +36,7 @@ use futures_util::FutureExt;
 use tokio::runtime::Handle;
 
 use crate::inner::Inner;
+use crate::spans::Asked;
 use crate::stats::bump;
 
 /// A write or removal under way. Dropped before it is done, it counts as failed.
@@ -138,10 +139,13 @@ impl Inner {
                 && self.teller.may_tell()
             {
                 bump(&self.counters.told);
-                let written = self.ask_far(far, |far| far.store_and_tell(key, entry, &**bus));
+                let asked = Asked::key("store", key);
+                let written =
+                    self.ask_far(asked, far, |far| far.store_and_tell(key, entry, &**bus));
                 return written.await.inspect_err(|error| self.perhaps_owe(error, what));
             }
-            let written = self.ask_far(far, |far| far.store(key, entry)).await;
+            let asked = Asked::key("store", key);
+            let written = self.ask_far(asked, far, |far| far.store(key, entry)).await;
             written.inspect_err(|error| self.perhaps_owe(error, what))?;
         }
         self.tell_written(what).await
@@ -153,7 +157,8 @@ impl Inner {
         what: &Selector,
     ) -> Result<(), CacheError> {
         if let Some(far) = self.far.as_deref() {
-            let written = self.ask_far(far, |far| far.store_many(entries)).await;
+            let asked = Asked::keys("store_many", entries.len());
+            let written = self.ask_far(asked, far, |far| far.store_many(entries)).await;
             written.inspect_err(|error| self.perhaps_owe(error, what))?;
         }
         self.tell_written(what).await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cache_core::memory::{MemoryConfig, MemoryStore};
-use cache_core::{Clock, ReadThrough};
+use cache_core::{Clock, ReadThrough, TracedKeys};
 
 use crate::engine::MokaEngine;
 use crate::service::{MokaCacheService, MokaStore};
@@ -29,13 +29,14 @@ pub const DEFAULT_TTL: Duration = Duration::from_secs(300);
 pub struct MokaCacheBuilder {
     max_capacity: u64,
     memory: MemoryConfig,
+    traced_keys: TracedKeys,
 }
 
 impl Default for MokaCacheBuilder {
     fn default() -> Self {
         let memory =
             MemoryConfig { default_ttl: DEFAULT_TTL, time_to_idle: None, clock: Clock::system() };
-        Self { max_capacity: DEFAULT_CAPACITY, memory }
+        Self { max_capacity: DEFAULT_CAPACITY, memory, traced_keys: TracedKeys::default() }
     }
 }
 
@@ -67,6 +68,13 @@ impl MokaCacheBuilder {
         self
     }
 
+    /// How keys stand in the spans of loads; hashed unless set. No effect without the feature
+    /// `tracing`.
+    #[must_use]
+    pub fn traced_keys(self, keys: TracedKeys) -> Self {
+        Self { traced_keys: keys, ..self }
+    }
+
     /// The store alone, to be a tier of something else.
     #[must_use]
     pub fn build_store(self) -> MokaStore {
@@ -77,8 +85,8 @@ impl MokaCacheBuilder {
     /// The cache.
     #[must_use]
     pub fn build(self) -> MokaCacheService {
-        let default_ttl = self.memory.default_ttl;
-        let engine = ReadThrough::builder(self.build_store()).default_ttl(default_ttl).build();
-        MokaCacheService::new(engine)
+        let (default_ttl, traced_keys) = (self.memory.default_ttl, self.traced_keys);
+        let engine = ReadThrough::builder(self.build_store()).default_ttl(default_ttl);
+        MokaCacheService::new(engine.traced_keys(traced_keys).build())
     }
 }

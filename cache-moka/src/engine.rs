@@ -99,6 +99,12 @@ impl MemoryEngine for MokaEngine {
         self.len()
     }
 
+    /// By looking at every entry: mini-moka tells nobody of what it drops.
+    fn bytes(&self) -> u64 {
+        let size = |held: &Keyed| (held.key.len() + held.slot.value_bytes()) as u64;
+        self.cache.iter().map(|entry| size(entry.value())).sum()
+    }
+
     fn evictions(&self) -> u64 {
         // mini-moka does not tell.
         0

@@ -103,3 +103,20 @@ async fn capacity_zero_stores_nothing_and_loads_all_the_same() {
     let load = || async { Ok::<_, std::io::Error>(7_u32) };
     assert_eq!(*cache.get_or_load("k", None, load).await.unwrap(), 7);
 }
+
+#[tokio::test]
+async fn bytes_are_those_of_keys_and_values() {
+    let store = MokaStore::builder().max_capacity(1_000).build_store();
+    for id in 0..10 {
+        store.store(&key(id), entry()).await.unwrap();
+    }
+    store
+        .store(&key(3), Entry::restore(Some("xyz"), Timestamp::MAX, Timestamp::MAX))
+        .await
+        .unwrap();
+    assert_eq!(store.stats().bytes, 9 * (3 + 8) + 3 + 3);
+    store.remove(&Selector::key(key(3))).await.unwrap();
+    assert_eq!(store.stats().bytes, 9 * (3 + 8));
+    store.remove(&Selector::All).await.unwrap();
+    assert_eq!(store.stats().bytes, 0);
+}

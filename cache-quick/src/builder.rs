@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cache_core::memory::{MemoryConfig, MemoryStore};
-use cache_core::{Clock, ReadThrough};
+use cache_core::{Clock, ReadThrough, TracedKeys};
 
 use crate::engine::{Bound, QuickEngine};
 use crate::service::{QuickCacheService, QuickStore};
@@ -30,13 +30,14 @@ pub struct QuickCacheBuilder {
     max_capacity: Option<u64>,
     max_weight: Option<u64>,
     memory: MemoryConfig,
+    traced_keys: TracedKeys,
 }
 
 impl Default for QuickCacheBuilder {
     fn default() -> Self {
         let memory =
             MemoryConfig { default_ttl: DEFAULT_TTL, time_to_idle: None, clock: Clock::system() };
-        Self { max_capacity: None, max_weight: None, memory }
+        Self { max_capacity: None, max_weight: None, memory, traced_keys: TracedKeys::default() }
     }
 }
 
@@ -79,6 +80,13 @@ impl QuickCacheBuilder {
         self
     }
 
+    /// How keys stand in the spans of loads; hashed unless set. No effect without the feature
+    /// `tracing`.
+    #[must_use]
+    pub fn traced_keys(self, keys: TracedKeys) -> Self {
+        Self { traced_keys: keys, ..self }
+    }
+
     /// The store alone, to be a tier of something else.
     #[must_use]
     pub fn build_store(self) -> QuickStore {
@@ -94,8 +102,8 @@ impl QuickCacheBuilder {
     /// The cache.
     #[must_use]
     pub fn build(self) -> QuickCacheService {
-        let default_ttl = self.memory.default_ttl;
-        let engine = ReadThrough::builder(self.build_store()).default_ttl(default_ttl).build();
-        QuickCacheService::new(engine)
+        let (default_ttl, traced_keys) = (self.memory.default_ttl, self.traced_keys);
+        let engine = ReadThrough::builder(self.build_store()).default_ttl(default_ttl);
+        QuickCacheService::new(engine.traced_keys(traced_keys).build())
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use cache_core::Timestamp;
 use cache_core::memory::{Address, MemoryEngine, Passthrough, Slot, Swept};
@@ -34,6 +34,9 @@ pub(crate) enum Bound {
 pub(crate) struct QuickEngine {
     cache: Cache<Key, Held, Weight, BuildHasherDefault<Passthrough>, Collect>,
     evictions: AtomicU64,
+    /// Of keys and encoded values. Briefly below what is held, where one thread removes what
+    /// another has not counted yet.
+    bytes: AtomicI64,
 }
 
 impl QuickEngine {
@@ -62,7 +65,17 @@ impl QuickEngine {
         // Fails only if one of the two capacities is not set.
         let options = options.build().ok()?;
         let cache = Cache::with_options(options, weight, Passthrough::builder(), Collect);
-        Some(Self { cache, evictions: AtomicU64::new(0) })
+        Some(Self { cache, evictions: AtomicU64::new(0), bytes: AtomicI64::new(0) })
+    }
+
+    /// So many bytes have come.
+    fn came(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as i64, Ordering::Relaxed);
+    }
+
+    /// So many have gone.
+    fn went(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
     }
 }
 
@@ -85,8 +98,12 @@ impl MemoryEngine for QuickEngine {
     fn keep_value(&self, at: Address<'_>, slot: Slot) {
         let key = Key { hash: at.hash, key: at.key.into() };
         let held = Held { value: slot.decoded(), ..Held::new(slot) };
+        let (bytes, mut dropped) = (held.bytes(&key), Vec::new());
         // Soft: it is no use. Fails if the entry has been evicted meanwhile, which is as well.
-        let _ = self.cache.replace(key, held, true);
+        if self.cache.replace_with_lifecycle(key, held, true, &mut dropped).is_ok() {
+            self.came(bytes);
+        }
+        self.went(bytes_of(&dropped));
     }
 
     fn ticket(&self, at: Address<'_>) -> Option<u32> {
@@ -96,7 +113,10 @@ impl MemoryEngine for QuickEngine {
     fn insert(&self, at: Address<'_>, slot: Slot) {
         let mut dropped = Vec::new();
         let key = Key { hash: at.hash, key: at.key.into() };
-        self.cache.insert_with_lifecycle(key, Held::new(slot), &mut dropped);
+        let held = Held::new(slot);
+        self.came(held.bytes(&key));
+        self.cache.insert_with_lifecycle(key, held, &mut dropped);
+        self.went(bytes_of(&dropped));
         // What was under the key itself was replaced, not evicted.
         let evicted = dropped.iter().filter(|(key, _)| !Probe(at).equivalent(key)).count();
         if evicted > 0 {
@@ -105,7 +125,9 @@ impl MemoryEngine for QuickEngine {
     }
 
     fn remove(&self, at: Address<'_>) -> Option<Slot> {
-        self.cache.remove(&Probe(at))?.1.slot
+        let (key, held) = self.cache.remove(&Probe(at))?;
+        self.went(held.bytes(&key));
+        held.slot
     }
 
     fn remove_prefix(&self, prefix: &str, live: &dyn Fn(&Slot) -> bool) -> u64 {
@@ -114,6 +136,9 @@ impl MemoryEngine for QuickEngine {
             let stays = !key.key.as_str().starts_with(prefix);
             if !stays && held.slot.as_ref().is_some_and(live) {
                 removed.fetch_add(1, Ordering::Relaxed);
+            }
+            if !stays {
+                self.went(held.bytes(key));
             }
             stays
         });
@@ -128,7 +153,13 @@ impl MemoryEngine for QuickEngine {
             // The key's stripe is locked: nobody else writes it meanwhile.
             Some(slot) if has_ticket(&slot) => {
                 let expired = |held: &Held| held.slot.as_ref().is_some_and(has_ticket);
-                self.cache.remove_if(&at, expired).map_or(Swept::Gone, |_| Swept::Removed)
+                match self.cache.remove_if(&at, expired) {
+                    Some((key, held)) => {
+                        self.went(held.bytes(&key));
+                        Swept::Removed
+                    }
+                    None => Swept::Gone,
+                }
             }
             _ => Swept::Gone,
         }
@@ -140,6 +171,10 @@ impl MemoryEngine for QuickEngine {
 
     fn weight(&self) -> u64 {
         self.cache.weight()
+    }
+
+    fn bytes(&self) -> u64 {
+        u64::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     fn evictions(&self) -> u64 {
@@ -224,6 +259,11 @@ impl Held {
         Self { fresh_until: slot.fresh_until(), slot: Some(slot), value: None }
     }
 
+    /// Bytes of the key and of the encoded value.
+    fn bytes(&self, key: &Key) -> usize {
+        key.key.len() + self.slot.as_ref().map_or(0, Slot::value_bytes)
+    }
+
     /// Looks up with clones that have the value and not the slot.
     #[inline]
     fn lightly<R>(look_up: impl FnOnce() -> R) -> R {
@@ -245,6 +285,10 @@ impl Clone for Held {
     }
 }
 
+fn bytes_of(dropped: &[(Key, Held)]) -> usize {
+    dropped.iter().map(|(key, held)| held.bytes(key)).sum()
+}
+
 #[derive(Clone)]
 enum Weight {
     Entries,
@@ -259,10 +303,7 @@ impl Weighter<Key, Held> for Weight {
     fn weight(&self, key: &Key, held: &Held) -> u64 {
         match self {
             Self::Entries => 1,
-            Self::Bytes { least } => {
-                let value = held.slot.as_ref().map_or(0, Slot::value_bytes);
-                ((key.key.len() + value) as u64).max(*least)
-            }
+            Self::Bytes { least } => (held.bytes(key) as u64).max(*least),
         }
     }
 }

@@ -193,3 +193,53 @@ async fn local_ttl_bounds_how_long_the_process_holds_a_value() {
     clock.advance(Duration::from_micros(1));
     assert!(!cache.contains("k").await.unwrap());
 }
+
+/// Bytes are counted where entries are what is bounded, too: whatever comes, is read, replaced, turned
+/// away, evicted, removed or expires, by two threads at once.
+#[test]
+fn bytes_are_counted_exactly_whatever_the_bound() {
+    const KEYS: u64 = 2_000;
+    for builder in [
+        QuickCacheService::builder().max_capacity(500),
+        QuickCacheService::builder().max_weight(200_000),
+        QuickCacheService::builder().max_weight(200_000).max_capacity(500),
+    ] {
+        let clock = ManualClock::new();
+        let cache = builder.clock(&clock).build();
+        let work = |seed| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for _ in 0..200_000 {
+                    let key = key(random.u64(..KEYS));
+                    // The largest are larger than the cache.
+                    let large = random.u8(..100) == 0;
+                    let text = "x".repeat(random.usize(..if large { 300_000 } else { 500 }));
+                    let brief = Duration::from_secs(random.u64(1..100));
+                    match random.u16(..1_000) {
+                        0..500 => cache.set(&key, &text, brief).await.unwrap(),
+                        // The first puts the decoded value at hand.
+                        500..900 => drop(cache.get_arc::<String>(&key).await.unwrap()),
+                        900..995 => cache.invalidate(&key).await.unwrap(),
+                        995 => cache.invalidate_prefix("k:1").await.unwrap(),
+                        996 => drop(cache.engine().inner().sweep()),
+                        _ => clock.advance(Duration::from_secs(1)),
+                    }
+                }
+            });
+        };
+        std::thread::scope(|scope| {
+            let work = &work;
+            for seed in [1, 2] {
+                scope.spawn(move || work(seed));
+            }
+        });
+        cache.engine().inner().sweep();
+        let stats = cache.stats();
+        assert_eq!(held(cache.engine().inner(), KEYS), (stats.entries, stats.bytes), "{cache:?}");
+        assert!(stats.entries > 50, "there is something to count: {stats:?}");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(cache.clear()).unwrap();
+        assert_eq!((cache.stats().entries, cache.stats().bytes), (0, 0));
+    }
+}

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_concurrency::LocalConcurrencyService;
-use cache_core::{CacheError, CacheStore};
+use cache_core::{CacheError, CacheStore, TracedKeys};
 use cache_moka::{MokaCacheBuilder, MokaCacheService};
 use cache_quick::{QuickCacheBuilder, QuickCacheService};
 
-use crate::located::{Held, Memory};
+use crate::parts::{Cache, Locks, Parts};
 use crate::{CacheConfig, CacheServices, MemoryBackend, redis};
 
 /// Makes [`CacheServices`]. What is not set has the defaults of [`CacheConfig`].
@@ -45,6 +45,14 @@ impl CacheServicesBuilder {
     /// services, so it has no effect there.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.config.namespace = namespace.into();
+        self
+    }
+
+    /// What this service is called where it is measured, as the label `cache`: its namespace unless said
+    /// otherwise. Services of one process that share a name overwrite each other's figures. No effect
+    /// without the feature `metrics`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
         self
     }
 
@@ -111,6 +119,13 @@ impl CacheServicesBuilder {
         self
     }
 
+    /// How keys stand in spans: hashed unless said otherwise. No effect without the feature
+    /// `tracing`.
+    pub fn traced_keys(mut self, keys: TracedKeys) -> Self {
+        self.config.traced_keys = keys;
+        self
+    }
+
     /// The services.
     ///
     /// # Errors
@@ -137,12 +152,12 @@ impl CacheServicesBuilder {
             time_to_idle = ?config.time_to_idle,
             "caching and locking in process"
         );
-        let memory = match config.memory {
-            MemoryBackend::Quick => Memory::Quick(quick(&config).build()),
-            MemoryBackend::Moka => Memory::Moka(moka(&config).build()),
+        let cache = match config.memory {
+            MemoryBackend::Quick => Cache::Quick(quick(&config).build()),
+            MemoryBackend::Moka => Cache::Moka(moka(&config).build()),
         };
-        let locks = Arc::new(LocalConcurrencyService::new());
-        Ok(CacheServices::new(memory.service(), locks, Held::InProcess(memory)))
+        let locks = LocalConcurrencyService::builder().traced_keys(config.traced_keys).build();
+        Ok(CacheServices::new(Parts { cache, locks: Locks::Local(locks), redis: None }, &config))
     }
 }
 
@@ -155,7 +170,9 @@ pub(crate) fn near_store(config: &CacheConfig) -> Arc<dyn CacheStore> {
 }
 
 fn quick(config: &CacheConfig) -> QuickCacheBuilder {
-    let mut cache = QuickCacheService::builder().time_to_live(config.default_ttl);
+    let mut cache = QuickCacheService::builder()
+        .time_to_live(config.default_ttl)
+        .traced_keys(config.traced_keys);
     if let Some(entries) = config.max_capacity {
         cache = cache.max_capacity(entries);
     }
@@ -170,7 +187,9 @@ fn quick(config: &CacheConfig) -> QuickCacheBuilder {
 
 /// `check` has refused a bound in bytes.
 fn moka(config: &CacheConfig) -> MokaCacheBuilder {
-    let mut cache = MokaCacheService::builder().time_to_live(config.default_ttl);
+    let mut cache = MokaCacheService::builder()
+        .time_to_live(config.default_ttl)
+        .traced_keys(config.traced_keys);
     if let Some(entries) = config.max_capacity {
         cache = cache.max_capacity(entries);
     }

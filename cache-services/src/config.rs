@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use cache_core::CacheError;
+use cache_core::{CacheError, TracedKeys};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -60,6 +60,9 @@ pub struct CacheConfig {
     /// What this service's keys and locks in Redis are told apart by: up to 128 bytes without
     /// blanks; empty: `cache`. No effect in process, where nothing is shared between services.
     pub namespace: String,
+    /// What this service is called where it is measured: up to 128 bytes without blanks; empty: its
+    /// namespace. No effect without the feature `metrics`.
+    pub name: String,
     /// `default_ttl_secs`: how long entries live whose policy sets no TTL; 300 s. At least 1 ms.
     #[serde(rename = "default_ttl_secs", with = "seconds")]
     pub default_ttl: Duration,
@@ -98,6 +101,9 @@ pub struct CacheConfig {
     /// Whether to start when Redis cannot be reached, and to connect later; off. No effect
     /// without Redis.
     pub start_degraded: bool,
+    /// How keys stand in spans: `hashed` or `clear`; hashed. No effect without the feature
+    /// `tracing`.
+    pub traced_keys: TracedKeys,
 }
 
 impl Default for CacheConfig {
@@ -105,6 +111,7 @@ impl Default for CacheConfig {
         Self {
             redis_url: None,
             namespace: String::new(),
+            name: String::new(),
             default_ttl: Duration::from_secs(300),
             max_capacity: None,
             max_weight_bytes: None,
@@ -114,6 +121,7 @@ impl Default for CacheConfig {
             near_ttl: None,
             near_grace: Duration::ZERO,
             start_degraded: false,
+            traced_keys: TracedKeys::default(),
         }
     }
 }
@@ -152,6 +160,7 @@ impl CacheConfig {
         let Self {
             redis_url: _,
             namespace,
+            name,
             default_ttl,
             max_capacity: _,
             max_weight_bytes,
@@ -161,6 +170,7 @@ impl CacheConfig {
             near_ttl,
             near_grace: _,
             start_degraded: _,
+            traced_keys: _,
         } = self;
         if *default_ttl < SHORTEST {
             return Err(Fault::value(
@@ -190,12 +200,14 @@ impl CacheConfig {
             return Err(Fault::MokaHasNoWeights);
         }
         let odd = |letter: char| letter.is_whitespace() || letter.is_control();
-        if namespace.len() > LONGEST_NAMESPACE || namespace.contains(odd) {
-            return Err(Fault::value(
-                "namespace (CACHE_NAMESPACE)",
-                namespace,
-                "up to 128 bytes without blanks or control characters, such as billing",
-            ));
+        for (setting, text) in
+            [("namespace (CACHE_NAMESPACE)", namespace), ("name (CACHE_NAME)", name)]
+        {
+            if text.len() > LONGEST_NAMESPACE || text.contains(odd) {
+                let wanted =
+                    "up to 128 bytes without blanks or control characters, such as billing";
+                return Err(Fault::value(setting, text, wanted));
+            }
         }
         Ok(())
     }
@@ -207,6 +219,7 @@ impl fmt::Debug for CacheConfig {
         f.debug_struct("CacheConfig")
             .field("redis_url", &redis_url)
             .field("namespace", &self.namespace)
+            .field("name", &self.name)
             .field("default_ttl", &self.default_ttl)
             .field("max_capacity", &self.max_capacity)
             .field("max_weight_bytes", &self.max_weight_bytes)
@@ -216,6 +229,7 @@ impl fmt::Debug for CacheConfig {
             .field("near_ttl", &self.near_ttl)
             .field("near_grace", &self.near_grace)
             .field("start_degraded", &self.start_degraded)
+            .field("traced_keys", &self.traced_keys)
             .finish()
     }
 }

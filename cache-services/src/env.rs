@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use cache_core::TracedKeys;
+
 use crate::fault::Fault;
 use crate::{CacheConfig, seconds};
 
@@ -11,6 +13,7 @@ const NAMESPACE: &str = "up to 128 bytes without blanks, such as billing";
 const SECONDS: &str = "a number of seconds, whole or decimal, such as 300 or 0.5";
 const ENTRIES: &str = "a whole number of entries from 0 to 18446744073709551615, such as 10000";
 const BYTES: &str = "a whole number of bytes from 0 to 18446744073709551615, such as 67108864";
+const TRACED: &str = "hashed or clear";
 const SWITCH: &str = "on or off (also true or false, 1 or 0)";
 
 /// The settings among the variables that `lookup` knows; the defaults for those it does not.
@@ -21,6 +24,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<CacheCon
     Ok(CacheConfig {
         redis_url: vars.get("REDIS_URL", URL, text)?,
         namespace: vars.get("CACHE_NAMESPACE", NAMESPACE, text)?.unwrap_or(default.namespace),
+        name: vars.get("CACHE_NAME", NAMESPACE, text)?.unwrap_or(default.name),
         default_ttl: vars
             .get("CACHE_TTL_SECS", SECONDS, seconds::parse)?
             .unwrap_or(default.default_ttl),
@@ -38,6 +42,7 @@ pub(crate) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<CacheCon
         start_degraded: vars
             .get("CACHE_START_DEGRADED", SWITCH, switch)?
             .unwrap_or(default.start_degraded),
+        traced_keys: vars.get("CACHE_TRACED_KEYS", TRACED, traced)?.unwrap_or(default.traced_keys),
     })
 }
 
@@ -73,6 +78,14 @@ impl<L: Fn(&str) -> Option<OsString>> Vars<L> {
 fn count(text: &str) -> Option<u64> {
     // `parse` alone would take a plus sign.
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn traced(text: &str) -> Option<TracedKeys> {
+    match text.to_ascii_lowercase().as_str() {
+        "hashed" => Some(TracedKeys::Hashed),
+        "clear" => Some(TracedKeys::Clear),
+        _ => None,
+    }
 }
 
 fn switch(text: &str) -> Option<bool> {

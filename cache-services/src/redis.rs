@@ -9,7 +9,7 @@ use cache_hybrid::HybridCache;
 use cache_redis::{Connections, RedisBus, RedisConfig, RedisStore};
 
 use crate::builder::near_store;
-use crate::located::Held;
+use crate::parts::{Cache, Locks, Parts, Redis};
 use crate::{CacheConfig, CacheServices};
 
 /// How errors name the setting.
@@ -32,17 +32,22 @@ pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServic
         false => Connections::connect(&redis).await,
     }
     .map_err(named)?;
-    let locks = Arc::new(RedisConcurrencyService::new(connections.clone()).map_err(named)?);
-    let cache = hybrid(config, connections.clone())?;
-    let tiers = cache.tiers().clone();
-    let held = Held::Tiers { tiers, redis: connections };
-    Ok(CacheServices::new(Arc::new(cache), locks, held))
+    let locks = RedisConcurrencyService::builder(connections.clone());
+    let locks = locks.traced_keys(config.traced_keys).build().map_err(named)?;
+    let bus = RedisBus::new(connections.clone()).map_err(named)?;
+    let cache = hybrid(config, connections.clone(), bus.clone())?;
+    let redis = Some(Redis { connections, bus });
+    let parts = Parts { cache: Cache::Hybrid(cache), locks: Locks::Redis(locks), redis };
+    Ok(CacheServices::new(parts, config))
 }
 
 /// Also without a near tier: the bus tells of loads in flight that are not to be joined any more, and
 /// of those that others wait for.
-fn hybrid(config: &CacheConfig, connections: Connections) -> Result<HybridCache, CacheError> {
-    let bus = RedisBus::new(connections.clone()).map_err(named)?;
+fn hybrid(
+    config: &CacheConfig,
+    connections: Connections,
+    bus: RedisBus,
+) -> Result<HybridCache, CacheError> {
     let far = RedisStore::new(connections).with_bus(&bus);
     let mut tiers = HybridCache::builder();
     if config.near {
@@ -54,6 +59,7 @@ fn hybrid(config: &CacheConfig, connections: Connections) -> Result<HybridCache,
         .default_ttl(config.default_ttl)
         .local_ttl(config.near_ttl.unwrap_or(Duration::MAX))
         .grace(config.near_grace)
+        .traced_keys(config.traced_keys)
         .build()
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use cache_concurrency::LockStats;
 use cache_core::{CacheError, CacheService, ConcurrencyService, check_key};
 use cache_hybrid::{TierStats, TieredStore};
-use cache_redis::{ConnectionStats, Connections};
+use cache_redis::ConnectionStats;
 
-use crate::located::Held;
+use crate::parts::Parts;
 use crate::{CacheConfig, CacheServicesBuilder, Located};
 
 /// The cache and the locks of a process.
@@ -37,17 +38,21 @@ use crate::{CacheConfig, CacheServicesBuilder, Located};
 pub struct CacheServices {
     cache: Arc<dyn CacheService>,
     concurrency: Arc<dyn ConcurrencyService>,
-    /// Where the cache keeps its entries.
-    held: Held,
+    parts: Parts,
+    #[cfg(feature = "metrics")]
+    meter: Arc<crate::metrics::Meter>,
 }
 
 impl CacheServices {
-    pub(crate) fn new(
-        cache: Arc<dyn CacheService>,
-        concurrency: Arc<dyn ConcurrencyService>,
-        held: Held,
-    ) -> Self {
-        Self { cache, concurrency, held }
+    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is named"))]
+    pub(crate) fn new(parts: Parts, config: &CacheConfig) -> Self {
+        Self {
+            cache: parts.cache.service(),
+            concurrency: parts.locks.service(),
+            #[cfg(feature = "metrics")]
+            meter: Arc::new(crate::metrics::Meter::new(config)),
+            parts,
+        }
     }
 
     /// The services that the process environment asks for; the crate's documentation lists the
@@ -119,13 +124,13 @@ impl CacheServices {
     /// What goes on between the near tier, Redis and the bus; `None` in process.
     #[must_use]
     pub fn tier_stats(&self) -> Option<TierStats> {
-        self.held.tiers().map(TieredStore::tier_stats)
+        self.parts.cache.tiers().map(TieredStore::tier_stats)
     }
 
     /// The connections to Redis, which both services share; `None` in process.
     #[must_use]
     pub fn connection_stats(&self) -> Option<ConnectionStats> {
-        self.held.redis().map(Connections::stats)
+        self.parts.redis.as_ref().map(|redis| redis.connections.stats())
     }
 
     /// Where an entry is held, for an operator: looking counts as no lookup and fills no tier.
@@ -151,7 +156,51 @@ impl CacheServices {
     /// ```
     pub async fn locate(&self, key: &str) -> Result<Located, CacheError> {
         check_key(key)?;
-        Ok(self.held.locate(key).await)
+        Ok(self.parts.cache.locate(key).await)
+    }
+
+    /// What became of those who asked for locks.
+    ///
+    /// ```
+    /// use cache_services::{CacheServices, ConcurrencyServiceExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let services = CacheServices::builder().build().await?;
+    /// services.concurrency().with_lock("user:7", async {}).await?;
+    /// assert_eq!(services.lock_stats().acquired, 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn lock_stats(&self) -> LockStats {
+        self.parts.locks.stats()
+    }
+
+    /// Hands what was counted and measured to the recorder of the `metrics` facade that is installed,
+    /// or to the local one of this thread. To be called when the figures are asked for, as when
+    /// Prometheus scrapes: until then nobody is told of anything, so that a hit costs what it does
+    /// without. `docs/observability.md` lists the names.
+    ///
+    /// Durations are handed over once: to the recorder of the first call after they were measured.
+    /// Prometheus' exporter makes histograms of them if it is given
+    /// [`DURATION_BUCKETS`](crate::DURATION_BUCKETS).
+    ///
+    /// ```
+    /// use cache_services::{CacheServiceExt, CacheServices, DURATION_BUCKETS};
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let prometheus = PrometheusBuilder::new().set_buckets(&DURATION_BUCKETS)?.install_recorder()?;
+    /// let services = CacheServices::builder().name("orgs").build().await?;
+    /// services.cache().get::<String>("org:acme").await?;
+    ///
+    /// services.publish_metrics();
+    /// let text = prometheus.render();
+    /// assert!(text.contains(r#"cache_operations_total{cache="orgs",operation="get",result="miss"} 1"#));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        self.meter.publish(&self.parts);
     }
 
     /// Shuts the lock service down, through every handle: whoever waits for a lock, and whoever
@@ -167,8 +216,8 @@ impl CacheServices {
     /// If the future is dropped, call it again.
     pub async fn shutdown(&self) {
         self.concurrency.shutdown().await;
-        if let Some(redis) = self.held.redis() {
-            redis.shutdown().await;
+        if let Some(redis) = &self.parts.redis {
+            redis.connections.shutdown().await;
         }
     }
 }

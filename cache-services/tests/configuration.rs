@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use cache_services::{CacheConfig, CacheServices, ErrorKind, MemoryBackend};
+use cache_services::{CacheConfig, CacheServices, ErrorKind, MemoryBackend, TracedKeys};
 
 fn full() -> CacheConfig {
     CacheConfig {
         redis_url: Some("redis://app:s3cret@cache:6379".into()),
         namespace: "billing".into(),
+        name: "orgs".into(),
         default_ttl: Duration::from_secs(60),
         max_capacity: Some(500),
         max_weight_bytes: Some(1_048_576),
@@ -17,6 +18,7 @@ fn full() -> CacheConfig {
         near_ttl: Some(Duration::from_secs(20)),
         near_grace: Duration::from_millis(500),
         start_degraded: true,
+        traced_keys: TracedKeys::Clear,
     }
 }
 
@@ -26,6 +28,7 @@ fn from_toml() {
         r#"
         redis_url = "redis://app:s3cret@cache:6379"
         namespace = "billing"
+        name = "orgs"
         default_ttl_secs = 60
         max_capacity = 500
         max_weight_bytes = 1048576
@@ -35,6 +38,7 @@ fn from_toml() {
         near_ttl_secs = 20
         near_grace_secs = 0.5
         start_degraded = true
+        traced_keys = "clear"
         "#,
     )
     .unwrap();
@@ -47,6 +51,7 @@ fn from_json() {
         r#"{
             "redis_url": "redis://app:s3cret@cache:6379",
             "namespace": "billing",
+            "name": "orgs",
             "default_ttl_secs": 60,
             "max_capacity": 500,
             "max_weight_bytes": 1048576,
@@ -55,7 +60,8 @@ fn from_json() {
             "near": false,
             "near_ttl_secs": 20,
             "near_grace_secs": 0.5,
-            "start_degraded": true
+            "start_degraded": true,
+            "traced_keys": "clear"
         }"#,
     )
     .unwrap();

@@ -8,7 +8,9 @@ use std::ffi::OsString;
 use std::process::Command;
 use std::time::Duration;
 
-use cache_services::{CacheConfig, CacheError, CacheServices, ErrorKind, MemoryBackend};
+use cache_services::{
+    CacheConfig, CacheError, CacheServices, ErrorKind, MemoryBackend, TracedKeys,
+};
 
 fn read(vars: &[(&str, &str)]) -> Result<CacheConfig, CacheError> {
     let vars: HashMap<_, _> = vars.iter().copied().collect();
@@ -43,6 +45,7 @@ fn every_variable_is_read() {
     let config = read(&[
         ("REDIS_URL", "redis://cache:6379/1"),
         ("CACHE_NAMESPACE", "billing"),
+        ("CACHE_NAME", "orgs"),
         ("CACHE_TTL_SECS", "60"),
         ("CACHE_MAX_CAPACITY", "500"),
         ("CACHE_MAX_WEIGHT_BYTES", "1048576"),
@@ -52,11 +55,13 @@ fn every_variable_is_read() {
         ("CACHE_NEAR_TTL_SECS", "20"),
         ("CACHE_NEAR_GRACE_SECS", "0.5"),
         ("CACHE_START_DEGRADED", "true"),
+        ("CACHE_TRACED_KEYS", "Clear"),
     ])
     .unwrap();
     let expected = CacheConfig {
         redis_url: Some("redis://cache:6379/1".into()),
         namespace: "billing".into(),
+        name: "orgs".into(),
         default_ttl: Duration::from_secs(60),
         max_capacity: Some(500),
         max_weight_bytes: Some(1_048_576),
@@ -66,6 +71,7 @@ fn every_variable_is_read() {
         near_ttl: Some(Duration::from_secs(20)),
         near_grace: Duration::from_millis(500),
         start_degraded: true,
+        traced_keys: TracedKeys::Clear,
     };
     assert_eq!(config, expected);
 }
@@ -75,6 +81,7 @@ fn empty_and_blank_ones_count_as_unset() {
     let names = [
         "REDIS_URL",
         "CACHE_NAMESPACE",
+        "CACHE_NAME",
         "CACHE_TTL_SECS",
         "CACHE_MAX_CAPACITY",
         "CACHE_MAX_WEIGHT_BYTES",
@@ -82,6 +89,7 @@ fn empty_and_blank_ones_count_as_unset() {
         "CACHE_MEMORY",
         "CACHE_NEAR",
         "CACHE_START_DEGRADED",
+        "CACHE_TRACED_KEYS",
     ];
     for blank in ["", "  ", "\t\n"] {
         let vars: Vec<_> = names.iter().map(|name| (*name, blank)).collect();
@@ -135,6 +143,8 @@ async fn a_bad_value_is_named_with_its_variable_and_what_would_be_right() {
         ("CACHE_NEAR", &["maybe", "2", "yes please"], "on or off"),
         ("CACHE_START_DEGRADED", &["perhaps"], "true or false"),
         ("CACHE_NAMESPACE", &["two words", "line\nbreak"], "up to 128 bytes"),
+        ("CACHE_NAME", &["two words", "line\nbreak"], "up to 128 bytes"),
+        ("CACHE_TRACED_KEYS", &["yes", "plain"], "hashed or clear"),
     ] {
         for value in values {
             let message = refusal(&[(variable, value)]).await;

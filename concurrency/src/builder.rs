@@ -1,6 +1,6 @@
 //! How a [`LocalConcurrencyService`] is made.
 
-use cache_core::Clock;
+use cache_core::{Clock, TracedKeys};
 
 use crate::LocalConcurrencyService;
 
@@ -9,6 +9,7 @@ use crate::LocalConcurrencyService;
 #[must_use = "a builder makes nothing until `build`"]
 pub struct LocalConcurrencyBuilder {
     clock: Clock,
+    traced_keys: TracedKeys,
 }
 
 impl LocalConcurrencyBuilder {
@@ -18,10 +19,16 @@ impl LocalConcurrencyBuilder {
         self
     }
 
+    /// How keys stand in spans; hashed unless set. No effect without the feature `tracing`.
+    pub fn traced_keys(mut self, keys: TracedKeys) -> Self {
+        self.traced_keys = keys;
+        self
+    }
+
     /// The service.
     #[must_use]
     pub fn build(self) -> LocalConcurrencyService {
-        let Self { clock } = self;
-        LocalConcurrencyService::with_clock(clock)
+        let Self { clock, traced_keys } = self;
+        LocalConcurrencyService::of(clock, traced_keys)
     }
 }

@@ -7,6 +7,7 @@ mod redis;
 mod service;
 mod shard;
 mod state;
+mod stats;
 mod sync;
 mod waiting;
 
@@ -14,3 +15,6 @@ pub use builder::LocalConcurrencyBuilder;
 #[cfg(feature = "redis")]
 pub use redis::{RedisConcurrencyBuilder, RedisConcurrencyService};
 pub use service::LocalConcurrencyService;
+pub use stats::LockStats;
+#[cfg(feature = "metrics")]
+pub use stats::LockTimes;

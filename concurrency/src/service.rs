@@ -3,11 +3,12 @@
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    Clock, ConcurrencyService, FencingToken, LockError, LockErrorKind, LockGuard, LockInfo,
-    LockLease, LockOptions, LockRelease, LockReleasing, check_lock_key,
+    BoxFuture, Clock, ConcurrencyService, FencingToken, LockError, LockErrorKind, LockGuard,
+    LockInfo, LockLease, LockOptions, LockRelease, LockReleasing, TracedKeys, check_lock_key,
 };
 use foldhash::fast::RandomState;
 
@@ -15,6 +16,7 @@ use crate::LocalConcurrencyBuilder;
 use crate::fence;
 use crate::shard::Shard;
 use crate::state::{Entered, Holder, Terms};
+use crate::stats::{Counters, LockStats, bump};
 use crate::waiting::Ticket;
 
 /// More than there are cores, so that two keys rarely share a mutex; a power of two.
@@ -46,6 +48,9 @@ pub(crate) struct Table {
     /// Keyed at random: keys are users' data, and must not be able to pick one shard.
     hasher: RandomState,
     clock: Clock,
+    counters: Counters,
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "there are no spans"))]
+    traced_keys: TracedKeys,
 }
 
 impl Table {
@@ -59,7 +64,16 @@ impl LockRelease for Table {
     fn release(&self, lease: &LockLease) -> LockReleasing {
         // A lock that has passed to another has another token: nothing happens then. Whether the
         // lease was over is what the guard has asked the lease.
-        self.shard(lease.key()).leave(lease.key(), lease.fencing_token().0);
+        let held_since = self.shard(lease.key()).leave(lease.key(), lease.fencing_token().0);
+        if lease.ended_early() {
+            bump(&self.counters.leases_lost);
+        }
+        #[cfg(feature = "metrics")]
+        if let Some(since) = held_since {
+            self.counters.holds.record(since.until(self.clock.now()));
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = held_since;
         LockReleasing::Done(Ok(()))
     }
 }
@@ -68,7 +82,7 @@ impl LocalConcurrencyService {
     /// A service of its own, on the system's clock.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_clock(Clock::system())
+        Self::of(Clock::system(), TracedKeys::default())
     }
 
     /// Settings, for a service on another clock.
@@ -85,9 +99,23 @@ impl LocalConcurrencyService {
         LocalConcurrencyBuilder::default()
     }
 
-    pub(crate) fn with_clock(clock: Clock) -> Self {
+    pub(crate) fn of(clock: Clock, traced_keys: TracedKeys) -> Self {
         let shards = std::array::from_fn(|_| Shard::new(clock.clone()));
-        Self(Arc::new(Table { shards, hasher: RandomState::default(), clock }))
+        let (hasher, counters) = (RandomState::default(), Counters::default());
+        Self(Arc::new(Table { shards, hasher, clock, counters, traced_keys }))
+    }
+
+    /// What became of those who asked for locks.
+    #[must_use]
+    pub fn stats(&self) -> LockStats {
+        self.0.counters.snapshot(self.0.shards.iter().map(Shard::granted).sum())
+    }
+
+    /// How long locks were waited for and held: one of sixteen of each thread.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn times(&self) -> crate::LockTimes {
+        self.0.counters.times()
     }
 
     /// How many keys are held just now.
@@ -120,6 +148,94 @@ impl LocalConcurrencyService {
         let table = Arc::clone(&self.0);
         LockGuard::new(lease, table)
     }
+
+    /// As `acquire`, without a span.
+    pub(crate) async fn take(
+        &self,
+        key: &str,
+        options: &LockOptions,
+    ) -> Result<LockGuard, LockError> {
+        match self.arrive(key, options)? {
+            Arrived::Granted(guard) => Ok(guard),
+            Arrived::Queued(place, terms) => self.queue(key, options, place, terms).await,
+        }
+    }
+
+    /// What needs no waiting, so that whoever need not wait carries little around.
+    fn arrive(&self, key: &str, options: &LockOptions) -> Result<Arrived, LockError> {
+        check_lock_key(key)?;
+        options.validate()?;
+        let (terms, wait) = (Terms::of(options), options.wait_duration());
+        let begin = terms.begin(&self.0.clock);
+        match self.0.shard(key).enter(key, terms, !wait.is_zero(), begin, fence::next) {
+            Entered::Granted(lease) => {
+                self.waited(terms, || Duration::ZERO);
+                Ok(Arrived::Granted(self.guard(lease)))
+            }
+            Entered::Held => Err(self.failed(held_for(wait), key)),
+            Entered::Closed => Err(self.failed(shut_down(), key)),
+            Entered::Queued(place) => Ok(Arrived::Queued(place, terms)),
+        }
+    }
+
+    /// Waits in the queue. Boxed: see `arrive`.
+    fn queue<'a>(
+        &'a self,
+        key: &'a str,
+        options: &LockOptions,
+        place: u64,
+        terms: Terms,
+    ) -> BoxFuture<'a, Result<LockGuard, LockError>> {
+        let (clock, wait) = (&self.0.clock, options.wait_duration());
+        let ticket = Ticket::new(self.0.shard(key), key, place);
+        Box::pin(async move {
+            let arrived = clock.now();
+            let granted = ticket.granted(clock, arrived + wait).await;
+            let granted = granted.map_err(|error| self.failed(error, key))?;
+            let lease = granted.ok_or_else(|| self.failed(held_for(wait), key))?;
+            bump(&self.0.counters.acquired);
+            self.waited(terms, || arrived.until(clock.now()));
+            Ok(self.guard(lease))
+        })
+    }
+
+    /// As `try_acquire`, without a span.
+    pub(crate) async fn take_if_free(
+        &self,
+        key: &str,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
+        check_lock_key(key)?;
+        options.validate()?;
+        let terms = Terms::of(options);
+        let begin = terms.begin(&self.0.clock);
+        match self.0.shard(key).enter(key, terms, false, begin, fence::next) {
+            Entered::Granted(lease) => {
+                self.waited(terms, || Duration::ZERO);
+                Ok(Some(self.guard(lease)))
+            }
+            Entered::Held | Entered::Queued(_) => {
+                bump(&self.0.counters.found_held);
+                Ok(None)
+            }
+            Entered::Closed => Err(self.failed(shut_down(), key)),
+        }
+    }
+
+    /// A lock was granted, after so long.
+    #[inline]
+    fn waited(&self, terms: Terms, wait: impl FnOnce() -> Duration) {
+        #[cfg(feature = "metrics")]
+        if terms.timed {
+            self.0.counters.waits.record(wait());
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = (terms.timed, wait);
+    }
+
+    fn failed(&self, error: LockError, key: &str) -> LockError {
+        self.0.counters.failed(error.with_key(key))
+    }
 }
 
 impl Default for LocalConcurrencyService {
@@ -137,26 +253,14 @@ impl fmt::Debug for LocalConcurrencyService {
 #[async_trait]
 impl ConcurrencyService for LocalConcurrencyService {
     async fn acquire(&self, key: &str, options: &LockOptions) -> Result<LockGuard, LockError> {
-        check_lock_key(key)?;
-        options.validate()?;
-        let (shard, clock, wait) = (self.0.shard(key), &self.0.clock, options.wait_duration());
-        let terms = Terms::of(options);
-        let begin = terms.begin(clock);
-        let granted = match shard.enter(key, terms, !wait.is_zero(), begin, fence::next) {
-            Entered::Granted(lease) => Some(lease),
-            Entered::Held => None,
-            Entered::Closed => return Err(shut_down().with_key(key)),
-            Entered::Queued(place) => {
-                // Boxed: those who need not wait should not carry the timer around.
-                let deadline = clock.now() + wait;
-                let granted = Box::pin(Ticket::new(shard, key, place).granted(clock, deadline));
-                granted.await.map_err(|error| error.with_key(key))?
-            }
-        };
-        granted.map(|lease| self.guard(lease)).ok_or_else(|| {
-            let message = format!("held by another for all of the {wait:?} to wait");
-            LockError::new(LockErrorKind::Timeout, message).with_key(key)
-        })
+        #[cfg(feature = "tracing")]
+        return cache_core::trace_acquire(self.0.traced_keys, key, self.take(key, options)).await;
+        // Not by `take`: its future inside this one would make both larger.
+        #[cfg(not(feature = "tracing"))]
+        match self.arrive(key, options)? {
+            Arrived::Granted(guard) => Ok(guard),
+            Arrived::Queued(place, terms) => self.queue(key, options, place, terms).await,
+        }
     }
 
     async fn try_acquire(
@@ -164,15 +268,10 @@ impl ConcurrencyService for LocalConcurrencyService {
         key: &str,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
-        check_lock_key(key)?;
-        options.validate()?;
-        let terms = Terms::of(options);
-        let begin = terms.begin(&self.0.clock);
-        match self.0.shard(key).enter(key, terms, false, begin, fence::next) {
-            Entered::Granted(lease) => Ok(Some(self.guard(lease))),
-            Entered::Held | Entered::Queued(_) => Ok(None),
-            Entered::Closed => Err(shut_down().with_key(key)),
-        }
+        let taking = self.take_if_free(key, options);
+        #[cfg(feature = "tracing")]
+        let taking = cache_core::trace_try_acquire(self.0.traced_keys, key, taking);
+        taking.await
     }
 
     async fn inspect(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
@@ -195,13 +294,25 @@ impl ConcurrencyService for LocalConcurrencyService {
         // First the lease ends, outside the shard's lock because that wakes the holder; then the
         // lock passes on. In between it is a lock whose lease is over, which is a usual sight.
         let taken = lease.revoke(LockErrorKind::LeaseLost);
-        shard.leave(key, expected.0);
+        // How long a lock was held that is taken away says nothing about sections.
+        let _ = shard.leave(key, expected.0);
         Ok(taken)
     }
 
     async fn shutdown(&self) {
         self.0.shards.iter().for_each(Shard::close);
     }
+}
+
+/// How an arrival ended.
+enum Arrived {
+    Granted(LockGuard),
+    Queued(u64, Terms),
+}
+
+fn held_for(wait: Duration) -> LockError {
+    let message = format!("held by another for all of the {wait:?} to wait");
+    LockError::new(LockErrorKind::Timeout, message)
 }
 
 pub(crate) fn shut_down() -> LockError {

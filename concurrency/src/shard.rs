@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use cache_core::{Clock, Timestamp};
 
-use crate::state::{Entered, Holder, Look, State, Terms};
+use crate::state::{Entered, Holder, Left, Look, State, Terms};
 use crate::sync::Mutex;
 
 /// Aligned so that two shards never share a cache line (lines are fetched in pairs).
@@ -40,9 +40,17 @@ impl Shard {
         look
     }
 
-    pub(crate) fn leave(&self, name: &str, place: u64) {
-        let (wake, _dropped) = self.state.lock().leave(name, place, &self.clock);
-        wake_up(wake);
+    /// Since when a holder that is measured had the lock.
+    pub(crate) fn leave(&self, name: &str, place: u64) -> Option<Timestamp> {
+        let Left { next, gone: _gone, held_since } =
+            self.state.lock().leave(name, place, &self.clock);
+        wake_up(next);
+        held_since
+    }
+
+    /// How many were granted on arrival.
+    pub(crate) fn granted(&self) -> u64 {
+        self.state.lock().granted()
     }
 
     pub(crate) fn inspect(&self, name: &str) -> Option<(Holder, usize)> {

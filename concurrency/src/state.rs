@@ -39,20 +39,38 @@ pub(crate) struct Terms {
     valid: Duration,
     max_hold: Duration,
     task: Option<tokio::task::Id>,
+    /// Whether it is measured how long the lock is waited for and held.
+    pub(crate) timed: bool,
 }
 
 impl Terms {
     pub(crate) fn of(options: &LockOptions) -> Self {
         let (lease, max_hold) = (options.lease_duration(), options.max_hold_duration());
         let valid = if options.renews() { max_hold } else { lease };
-        Self { lease, valid, max_hold, task: tokio::task::try_id() }
+        Self { lease, valid, max_hold, task: tokio::task::try_id(), timed: is_turn() }
     }
 
     /// When a grant at this moment begins: not after it, and, to be quick about it, a little before
     /// where that is small beside how long it is valid.
     pub(crate) fn begin(&self, clock: &Clock) -> Timestamp {
-        if self.valid < LONG { clock.now() } else { clock.coarse_now() }
+        if self.valid < LONG || self.timed { clock.now() } else { clock.coarse_now() }
     }
+}
+
+/// Whether the next lock of this thread is to be measured: two readings of the clock would be a third
+/// of what a free lock costs.
+#[cfg(feature = "metrics")]
+fn is_turn() -> bool {
+    const EVERY: u32 = 16;
+    thread_local! {
+        static TURNS: cache_core::Turns = const { cache_core::Turns::new() };
+    }
+    TURNS.with(|turns| turns.is_due(EVERY))
+}
+
+#[cfg(not(feature = "metrics"))]
+fn is_turn() -> bool {
+    false
 }
 
 struct Waiter {
@@ -67,6 +85,7 @@ pub(crate) struct Holder {
     pub(crate) lease: LockLease,
     pub(crate) since: Timestamp,
     pub(crate) task: Option<tokio::task::Id>,
+    timed: bool,
 }
 
 impl Holder {
@@ -74,7 +93,7 @@ impl Holder {
         let (valid, hold) = (now + terms.valid, now + terms.max_hold);
         let token = FencingToken(place);
         let lease = LockLease::with_span(key, token, clock, valid, hold, terms.lease);
-        Self { lease, since: now, task: terms.task }
+        Self { lease, since: now, task: terms.task, timed: terms.timed }
     }
 
     fn has(&self, place: u64) -> bool {
@@ -142,6 +161,19 @@ pub(crate) struct State {
     keys: HashTable<Key>,
     hasher: RandomState,
     closed: bool,
+    /// How many were granted on arrival.
+    granted: u64,
+}
+
+/// What there is to do after someone has left, outside the lock.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// The next holder's waker, to be called.
+    pub(crate) next: Option<Waker>,
+    /// The waker of a waiter that went, to be dropped.
+    pub(crate) gone: Option<Waker>,
+    /// Since when a holder that is measured had the lock.
+    pub(crate) held_since: Option<Timestamp>,
 }
 
 impl State {
@@ -165,6 +197,7 @@ impl State {
             Entry::Vacant(free) => {
                 let holder = Holder::new(name, draw(now), terms, clock, now);
                 let lease = holder.lease.clone();
+                self.granted += 1;
                 free.insert(Key { holder, queue: VecDeque::new() });
                 return (Entered::Granted(lease), None);
             }
@@ -176,6 +209,7 @@ impl State {
             match key.hand_over(clock) {
                 Some(head) => wake = head.waker,
                 None => {
+                    self.granted += 1;
                     key.holder = Holder::new(key.name(), draw(now), terms, clock, now);
                     return (Entered::Granted(key.holder.lease.clone()), None);
                 }
@@ -215,32 +249,27 @@ impl State {
         (Look::Waiting { holder_ends }, wake, replaced)
     }
 
-    /// Whoever has `place` goes: a holder releases, a waiter gives up. Handed out: the waker of
-    /// the next holder, to be called, and the one of the waiter that went, to be dropped.
-    pub(crate) fn leave(
-        &mut self,
-        name: &str,
-        place: u64,
-        clock: &Clock,
-    ) -> (Option<Waker>, Option<Waker>) {
+    /// Whoever has `place` goes: a holder releases, a waiter gives up.
+    pub(crate) fn leave(&mut self, name: &str, place: u64, clock: &Clock) -> Left {
         let hash = self.hasher.hash_one(name);
         let Ok(mut found) = self.keys.find_entry(hash, |key| key.name() == name) else {
-            return (None, None);
+            return Left::default();
         };
         let key = found.get_mut();
         if !key.holder.has(place) {
-            let index = key.find(place);
-            return (None, index.and_then(|index| key.queue.remove(index)?.waker));
+            let gone = key.find(place).and_then(|index| key.queue.remove(index)?.waker);
+            return Left { gone, ..Left::default() };
         }
+        let held_since = key.holder.timed.then_some(key.holder.since);
         match key.hand_over(clock) {
-            Some(next) => (next.waker, None),
+            Some(next) => Left { next: next.waker, held_since, ..Left::default() },
             None => {
                 found.remove();
                 if self.keys.is_empty() && self.keys.capacity() > 2 * KEPT_CAPACITY {
                     let hasher = &self.hasher;
                     self.keys.shrink_to(KEPT_CAPACITY, |key| hasher.hash_one(key.name()));
                 }
-                (None, None)
+                Left { held_since, ..Left::default() }
             }
         }
     }
@@ -262,6 +291,10 @@ impl State {
         self.closed = true;
         let queues = self.keys.iter_mut().flat_map(|key| key.queue.drain(..));
         queues.filter_map(|waiter| waiter.waker).collect()
+    }
+
+    pub(crate) fn granted(&self) -> u64 {
+        self.granted
     }
 
     pub(crate) fn len(&self) -> usize {

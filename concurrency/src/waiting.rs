@@ -66,7 +66,7 @@ impl<'a> Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if !self.taken {
-            self.shard.leave(self.key, self.place);
+            let _ = self.shard.leave(self.key, self.place);
         }
     }
 }

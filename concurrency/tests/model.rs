@@ -100,7 +100,9 @@ impl Model {
     /// A caller that gives up after `looks`, whether it was granted meanwhile or not.
     fn give_up(&self, looks: usize) {
         match self.enter(&LockOptions::default()) {
-            Entered::Granted(lease) => self.shard.leave("k", lease.fencing_token().0),
+            Entered::Granted(lease) => {
+                self.shard.leave("k", lease.fencing_token().0);
+            }
             Entered::Queued(place) => {
                 for _ in 0..looks {
                     self.shard.look("k", place, Waker::noop());

@@ -77,12 +77,39 @@ pub struct LockGuard {
     held: HeldLock,
     /// `None` once it has been called.
     release: Option<Arc<dyn LockRelease>>,
+    /// Of the hold: it closes when this is given back.
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
 }
 
 impl LockGuard {
     /// What a backend hands out: the lease, and how to give it back.
     pub fn new(lease: LockLease, release: Arc<dyn LockRelease>) -> Self {
-        Self { held: HeldLock(lease), release: Some(release) }
+        Self {
+            held: HeldLock(lease),
+            release: Some(release),
+            #[cfg(feature = "tracing")]
+            span: tracing::Span::none(),
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(super) fn in_span(mut self, span: tracing::Span) -> Self {
+        self.span = span;
+        self
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(super) fn span(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    /// Ends the lease, if it is not over already.
+    fn finish(&self) -> Result<(), LockError> {
+        let in_time = self.held.0.finish();
+        #[cfg(feature = "tracing")]
+        self.span.record("lost", in_time.is_err());
+        in_time
     }
 
     /// The lock's key.
@@ -145,7 +172,7 @@ impl LockGuard {
     pub async fn release(mut self) -> Result<(), LockError> {
         // Over for the views first: by the time the next holder starts, nobody believes
         // otherwise.
-        let in_time = self.held.0.finish();
+        let in_time = self.finish();
         let told = match self.release.take() {
             Some(release) => match release.release(&self.held.0) {
                 LockReleasing::Done(outcome) => outcome,
@@ -161,7 +188,7 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         if let Some(release) = self.release.take() {
             // A lease that is over already stays what it is.
-            let _ = self.held.0.finish();
+            let _ = self.finish();
             drop(release.release(&self.held.0));
         }
     }

@@ -164,6 +164,17 @@ impl LockLease {
         self.end(code).is_ok()
     }
 
+    /// Whether it was over before the lock was given back: it ran out, was taken away, or the lock
+    /// was held for `max_hold`. What a backend asks when it counts leases that were lost.
+    #[must_use]
+    pub fn ended_early(&self) -> bool {
+        match self.0.state.load(Acquire) {
+            RELEASED => false,
+            LOST | HELD_TOO_LONG => true,
+            deadline => !self.0.clock.is_before(Timestamp::from_micros(deadline)),
+        }
+    }
+
     /// Ends it in good order.
     pub(super) fn finish(&self) -> Result<(), LockError> {
         self.end(RELEASED)

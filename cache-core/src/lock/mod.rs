@@ -4,7 +4,8 @@
 //! - `ext.rs`: [`ConcurrencyServiceExt`], what callers use, over `section.rs`, which runs the
 //!   section under its lease, and `chain.rs`, which finds a task that waits for itself;
 //! - `lease.rs`: [`LockLease`], the cell in which a backend says how long a lock is held;
-//! - `guard.rs`: [`LockGuard`] and [`HeldLock`], the two views of it.
+//! - `guard.rs`: [`LockGuard`] and [`HeldLock`], the two views of it;
+//! - `trace.rs`: the spans of waiting for a lock and of holding it, with the feature `tracing`.
 
 mod chain;
 mod error;
@@ -15,6 +16,8 @@ mod lease;
 mod options;
 mod section;
 mod service;
+#[cfg(feature = "tracing")]
+mod trace;
 
 pub use error::{LockError, LockErrorKind, check_lock_key};
 pub use ext::ConcurrencyServiceExt;
@@ -23,3 +26,5 @@ pub use info::{FencingToken, LockInfo};
 pub use lease::LockLease;
 pub use options::LockOptions;
 pub use service::ConcurrencyService;
+#[cfg(feature = "tracing")]
+pub use trace::{trace_acquire, trace_try_acquire};

@@ -18,7 +18,10 @@ where
     let value = {
         // Pinned here and handed on by reference: a section may be large, and what waits for the
         // end of its lease is.
-        let section = pin!(start(held));
+        let section = start(held);
+        #[cfg(feature = "tracing")]
+        let section = tracing::Instrument::instrument(section, guard.span().clone());
+        let section = pin!(section);
         let section = pin!(under_lease(held, section));
         chain::enter(held, section).await?
     };

@@ -148,6 +148,11 @@ pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
     /// Their weight, in the unit of the bound.
     fn weight(&self) -> u64;
 
+    /// Bytes of the keys and encoded values that are held, 0 if the engine cannot tell.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
     /// How many were dropped to make room, 0 if the engine cannot tell.
     fn evictions(&self) -> u64;
 }

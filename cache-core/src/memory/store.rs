@@ -285,6 +285,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
         CacheStats {
             entries: engine.len(),
             weighted_size: engine.weight(),
+            bytes: engine.bytes(),
             evictions: engine.evictions(),
             ..CacheStats::default()
         }

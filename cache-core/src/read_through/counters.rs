@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::seat::{OWN, SEATS, seat};
-use crate::{CacheStats, Entry, Selector, Timestamp};
+use crate::{CacheError, CacheStats, Entry, Selector, Timestamp};
 
 /// Where an answer came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,11 +48,30 @@ pub(crate) struct Counters {
     pub(crate) misses: AtomicU64,
     pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
+    pub(crate) loaded: AtomicU64,
     pub(crate) coalesced: AtomicU64,
     pub(crate) stale_served: AtomicU64,
     pub(crate) fills_refused: AtomicU64,
     invalidations: AtomicU64,
     pub(crate) errors: AtomicU64,
+    pub(crate) failed_lookups: AtomicU64,
+    pub(crate) writes: Outcomes,
+    pub(crate) removals: Outcomes,
+}
+
+/// How operations ended.
+#[derive(Default)]
+pub(crate) struct Outcomes {
+    done: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Outcomes {
+    /// So many have ended like this.
+    pub(crate) fn count<T>(&self, operations: u64, outcome: &Result<T, CacheError>) {
+        let counter = if outcome.is_ok() { &self.done } else { &self.failed };
+        counter.fetch_add(operations, Ordering::Relaxed);
+    }
 }
 
 /// The counters that this thread counts hits in.
@@ -83,11 +102,15 @@ impl Default for Counters {
             misses: AtomicU64::default(),
             loads: AtomicU64::default(),
             load_failures: AtomicU64::default(),
+            loaded: AtomicU64::default(),
             coalesced: AtomicU64::default(),
             stale_served: AtomicU64::default(),
             fills_refused: AtomicU64::default(),
             invalidations: AtomicU64::default(),
             errors: AtomicU64::default(),
+            failed_lookups: AtomicU64::default(),
+            writes: Outcomes::default(),
+            removals: Outcomes::default(),
         }
     }
 }
@@ -133,12 +156,14 @@ impl Counters {
         }
     }
 
-    pub(crate) fn invalidated(&self, what: &Selector) {
+    /// A removal that is asked for: as how many it counts.
+    pub(crate) fn invalidated(&self, what: &Selector) -> u64 {
         let count = match what {
             Selector::Keys(keys) => keys.len() as u64,
             Selector::Prefix(_) | Selector::All => 1,
         };
         self.invalidations.fetch_add(count, Ordering::Relaxed);
+        count
     }
 
     pub(crate) fn snapshot(&self) -> CacheStats {
@@ -151,11 +176,17 @@ impl Counters {
             misses: load(&self.misses),
             loads: load(&self.loads),
             load_failures: load(&self.load_failures),
+            loaded: load(&self.loaded),
             coalesced: load(&self.coalesced),
             stale_served: load(&self.stale_served),
             fills_refused: load(&self.fills_refused),
             invalidations: load(&self.invalidations),
             errors: load(&self.errors),
+            failed_lookups: load(&self.failed_lookups),
+            writes: load(&self.writes.done),
+            failed_writes: load(&self.writes.failed),
+            removals: load(&self.removals.done),
+            failed_removals: load(&self.removals.failed),
             ..CacheStats::default()
         }
     }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tracing::Instrument;
 
 use super::chain::{self, Chain};
 use super::counters::{Source, bump};
 use super::flight::{Flight, Landing, Outcome};
 use super::flights::Boarding;
 use super::look_up::{Lookup, Wanted};
+use super::spans::{Ended, Loaded};
 use super::{Inner, ReadThrough};
 use crate::{
     CacheError, CacheStore, Entry, ErrorKind, Lease, Loader, Policy, Timestamp, check_key,
@@ -95,9 +95,10 @@ impl<S: CacheStore> ReadThrough<S> {
                 if let Some(loader) = loader.take() {
                     let chain = Chain::extend([&flight]);
                     let inner = Arc::clone(&self.0);
+                    let span = self.0.load_span(Loaded::Key(landing.key()));
                     let task = inner.fly(landing, policy.clone(), loader, chain);
                     // Owned by the flight: it ends by itself, within the load's budget.
-                    drop(runtime.spawn(task.in_current_span()));
+                    drop(runtime.spawn(span.around(task)));
                 }
                 Ok((flight, false))
             }
@@ -233,7 +234,7 @@ impl<S: CacheStore> Inner<S> {
         policy: Policy,
         loader: Loader,
         chain: Arc<Chain>,
-    ) {
+    ) -> Ended {
         let deadline = self.clock.now() + policy.load_budget();
         let takes = loader.acceptance();
         let (flight, key) = (landing.flight(), landing.key());
@@ -246,7 +247,9 @@ impl<S: CacheStore> Inner<S> {
                 self.conclude(&landing, &policy, lease, loaded).await
             }
         };
+        let ended = Ended::of(&outcome);
         landing.land(outcome);
+        ended
     }
 
     /// Runs a loader until `deadline`, a panic being an error.
@@ -256,6 +259,8 @@ impl<S: CacheStore> Inner<S> {
         deadline: Timestamp,
     ) -> Result<T, CacheError> {
         bump(&self.counters.loads);
+        #[cfg(feature = "metrics")]
+        let begun = self.clock.now();
         let loaded = tokio::select! {
             biased;
             loaded = AssertUnwindSafe(loader).catch_unwind() => loaded,
@@ -265,7 +270,10 @@ impl<S: CacheStore> Inner<S> {
             }
         };
         let loaded = loaded.unwrap_or_else(|payload| Err(CacheError::panicked(&*payload)));
-        loaded.inspect_err(|_| bump(&self.counters.load_failures))
+        #[cfg(feature = "metrics")]
+        self.times.loads.record(begun.until(self.clock.now()));
+        bump(if loaded.is_ok() { &self.counters.loaded } else { &self.counters.load_failures });
+        loaded
     }
 
     /// Stores what was loaded, or gives the lease back.

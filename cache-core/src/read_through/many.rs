@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use tracing::Instrument;
 
 use super::chain::{self, Chain};
 use super::counters::Source;
@@ -12,6 +11,7 @@ use super::flight::{Flight, Landing, Outcome};
 use super::flights::Boarding;
 use super::load::{Acceptance, Held, runtime};
 use super::look_up::{Asked, Lookup, Wanted};
+use super::spans::{Ended, Loaded};
 use super::{Inner, ReadThrough};
 use crate::{CacheError, CacheStore, Entry, Lease, ManyLoader, Policy, Timestamp, check_key};
 
@@ -104,9 +104,10 @@ impl<S: CacheStore> ReadThrough<S> {
         }
         let runtime = runtime()?;
         let chain = Chain::extend(led.iter().map(Landing::flight));
+        let span = self.0.load_span(Loaded::Keys(led.len()));
         let task = Arc::clone(&self.0).fly_many(led, policy.clone(), loader, chain);
         // Owned by its flights: it ends by itself, within the load's budget.
-        drop(runtime.spawn(task.in_current_span()));
+        drop(runtime.spawn(span.around(task)));
         Ok(())
     }
 }
@@ -119,14 +120,15 @@ impl<S: CacheStore> Inner<S> {
         policy: Policy,
         loader: ManyLoader,
         chain: Arc<Chain>,
-    ) {
+    ) -> Ended {
         let deadline = self.clock.now() + policy.load_budget();
         let missing = self.look_up_many(led, &policy, deadline).await;
         if missing.is_empty() {
-            return;
+            return Ended::Found;
         }
         let keys = missing.iter().map(|(landing, _)| landing.key().to_owned()).collect();
         let mut loaded = self.call(chain.scope(loader.run(keys)), deadline).await;
+        let ended = loaded.as_ref().map_or_else(Ended::failed, |_| Ended::Loaded);
         let conclude = missing.into_iter().map(|(landing, lease)| {
             let own = match &mut loaded {
                 Ok(entries) => {
@@ -143,6 +145,7 @@ impl<S: CacheStore> Inner<S> {
             }
         });
         join_all(conclude.collect::<Vec<_>>()).await;
+        ended
     }
 
     /// Looks all keys up again and takes leases on those that are missing. Keys whose lease

@@ -9,6 +9,7 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,9 +22,11 @@ use self::flights::Flights;
 use self::throttle::Throttle;
 use crate::{
     CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, ErrorKind, InvalidationBus,
-    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, check_key,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, TracedKeys,
+    check_key,
 };
 
+mod builder;
 mod chain;
 mod counters;
 mod detach;
@@ -33,10 +36,14 @@ mod load;
 mod look_up;
 mod many;
 mod seat;
+mod spans;
 mod throttle;
+#[cfg(feature = "metrics")]
+mod times;
 
-/// What an entry lives when neither its policy nor the service says how long.
-const DEFAULT_TTL: Duration = Duration::from_secs(300);
+pub use builder::ReadThroughBuilder;
+#[cfg(feature = "metrics")]
+pub use times::EngineTimes;
 
 /// Read-through, coalescing and freshness policies over a [`CacheStore`].
 ///
@@ -64,14 +71,10 @@ struct Inner<S> {
     flights: Arc<Flights<Flight>>,
     throttle: Throttle,
     counters: Counters,
-}
-
-/// Makes a [`ReadThrough`].
-#[derive(Debug)]
-pub struct ReadThroughBuilder<S> {
-    store: S,
-    clock: Clock,
-    default_ttl: Duration,
+    #[cfg(feature = "metrics")]
+    times: times::Times,
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "there are no spans"))]
+    traced_keys: TracedKeys,
 }
 
 impl<S: CacheStore> ReadThrough<S> {
@@ -84,7 +87,7 @@ impl<S: CacheStore> ReadThrough<S> {
     /// A builder that starts from what [`new`](Self::new) takes.
     #[must_use]
     pub fn builder(store: S) -> ReadThroughBuilder<S> {
-        ReadThroughBuilder { clock: store.clock(), store, default_ttl: DEFAULT_TTL }
+        ReadThroughBuilder::new(store)
     }
 
     /// The store underneath. What is written or removed there is not told to loads in flight.
@@ -98,40 +101,12 @@ impl<S: CacheStore> ReadThrough<S> {
     pub fn loads_in_flight(&self) -> usize {
         self.0.flights.len()
     }
-}
 
-impl<S: CacheStore> ReadThroughBuilder<S> {
-    /// The clock by which entries live and calls time out.
+    /// How long near hits and loads have taken so far.
+    #[cfg(feature = "metrics")]
     #[must_use]
-    pub fn clock(self, clock: impl Into<Clock>) -> Self {
-        Self { clock: clock.into(), ..self }
-    }
-
-    /// How long entries live whose policy sets no TTL.
-    #[must_use]
-    pub fn default_ttl(self, ttl: Duration) -> Self {
-        Self { default_ttl: ttl, ..self }
-    }
-
-    /// The engine.
-    #[must_use]
-    pub fn build(self) -> ReadThrough<S> {
-        let Self { store, clock, default_ttl } = self;
-        let flights = Arc::new(Flights::new());
-        let listening = Arc::downgrade(&flights);
-        store.on_removal(Arc::new(move |what| {
-            if let Some(flights) = listening.upgrade() {
-                Detached::Selected(what).detach(&flights);
-            }
-        }));
-        ReadThrough(Arc::new(Inner {
-            store,
-            clock,
-            default_ttl,
-            flights,
-            throttle: Throttle::new(),
-            counters: Counters::default(),
-        }))
+    pub fn times(&self) -> EngineTimes {
+        self.0.times.snapshot()
     }
 }
 
@@ -139,7 +114,7 @@ impl<S: CacheStore> ReadThroughBuilder<S> {
 impl<S: CacheStore> CacheStore for ReadThrough<S> {
     #[inline(always)]
     fn peek(&self, key: &str) -> Option<Entry> {
-        let entry = self.0.store.peek_fresh(key)?;
+        let entry = self.0.near(|store| store.peek_fresh(key))?;
         self.0.counters.hit(&entry, Source::Local);
         Some(entry)
     }
@@ -153,7 +128,10 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         if let Some(entry) = self.peek(key) {
             return Ok(Some(entry));
         }
-        let found = self.0.store.fetch(key).await.map_err(|error| self.0.failed(error, key))?;
+        let found = self.0.store.fetch(key).await.map_err(|error| {
+            self.0.failed_lookups(1);
+            self.0.failed(error, key)
+        })?;
         self.0.count_fetched([found.as_ref()]);
         Ok(found)
     }
@@ -165,13 +143,15 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
             return Ok(slots);
         }
         if slots.iter().all(Option::is_none) {
-            let found = self.0.fetch_slots(keys).await?;
+            let found = self.0.fetch_slots(keys).await;
+            let found = found.inspect_err(|_| self.0.failed_lookups(keys.len()))?;
             self.0.count_fetched(found.iter().map(Option::as_ref));
             return Ok(found);
         }
         let missing: Vec<_> = (0..keys.len()).filter(|&at| slots[at].is_none()).collect();
         let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
-        let found = self.0.fetch_slots(&asked).await?;
+        let found = self.0.fetch_slots(&asked).await;
+        let found = found.inspect_err(|_| self.0.failed_lookups(asked.len()))?;
         self.0.count_fetched(found.iter().map(Option::as_ref));
         for (at, entry) in missing.into_iter().zip(found) {
             slots[at] = entry;
@@ -183,15 +163,18 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         check_key(key)?;
         let _detach = self.0.detaching(Detached::Key(key));
         let stored = self.0.store.store(key, self.0.date(entry)).await;
+        self.0.counters.writes.count(1, &stored);
         stored.map_err(|error| self.0.failed(error, key))
     }
 
     async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
         entries.iter().try_for_each(|(key, _)| check_key(key))?;
         let keys: Vec<_> = entries.iter().map(|(key, _)| key.clone()).collect();
+        let count = keys.len() as u64;
         let _detach = self.0.detaching(Detached::Keys(keys));
         let dated = entries.into_iter().map(|(key, entry)| (key, self.0.date(entry))).collect();
         let stored = self.0.store.store_many(dated).await;
+        self.0.counters.writes.count(count, &stored);
         stored.inspect_err(|_| bump(&self.0.counters.errors))
     }
 
@@ -199,9 +182,10 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         if let Selector::Keys(keys) = what {
             keys.iter().try_for_each(|key| check_key(key))?;
         }
-        self.0.counters.invalidated(what);
+        let count = self.0.counters.invalidated(what);
         let _detach = self.0.detaching(Detached::Selected(what));
         let removed = self.0.store.remove(what).await;
+        self.0.counters.removals.count(count, &removed);
         removed.inspect_err(|_| bump(&self.0.counters.errors))
     }
 
@@ -213,9 +197,10 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         if let Selector::Keys(keys) = what {
             keys.iter().try_for_each(|key| check_key(key))?;
         }
-        self.0.counters.invalidated(what);
+        let count = self.0.counters.invalidated(what);
         let _detach = self.0.detaching(Detached::Selected(what));
         let removed = self.0.store.remove_and_tell(what, bus).await;
+        self.0.counters.removals.count(count, &removed);
         removed.inspect_err(|_| bump(&self.0.counters.errors))
     }
 
@@ -228,6 +213,7 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         check_key(key)?;
         let _detach = self.0.detaching(Detached::Key(key));
         let stored = self.0.store.store_and_tell(key, self.0.date(entry), bus).await;
+        self.0.counters.writes.count(1, &stored);
         stored.map_err(|error| self.0.failed(error, key))
     }
 
@@ -260,7 +246,7 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
 
     #[inline(always)]
     fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
-        let value = self.0.store.peek_value(key, of)?;
+        let value = self.0.near(|store| store.peek_value(key, of))?;
         self.0.counters.value_hit();
         Some(value)
     }
@@ -317,6 +303,20 @@ impl<S: CacheStore> CacheService for ReadThrough<S> {
 }
 
 impl<S> Inner<S> {
+    /// What every near hit goes through; some are measured.
+    #[inline(always)]
+    fn near<T>(&self, look_up: impl FnOnce(&S) -> Option<T>) -> Option<T> {
+        #[cfg(feature = "metrics")]
+        if times::Times::is_turn() {
+            return self.times.measure(|| look_up(&self.store));
+        }
+        look_up(&self.store)
+    }
+
+    fn failed_lookups(&self, keys: usize) {
+        self.counters.failed_lookups.fetch_add(keys as u64, Ordering::Relaxed);
+    }
+
     fn detaching<'a>(&'a self, what: Detached<'a>) -> Detach<'a> {
         Detach::new(&self.flights, what)
     }

@@ -12,6 +12,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{BusEvent, CacheError, ErrorKind, InvalidationBus, Selector};
@@ -128,6 +129,10 @@ pub struct BusStats {
     /// How often a stream was not read for so long that its events gave way to
     /// [`Disconnected`](BusEvent::Disconnected) and [`Connected`](BusEvent::Connected).
     pub overflows: u64,
+    /// How late a message is heard at most: while the subscription is there, the time that its last
+    /// heartbeat took, which comes back in the same stream as the messages; while it is lost, the
+    /// time since the last heartbeat that was answered was sent. `None` before the first.
+    pub lag: Option<Duration>,
     /// Why the last attempt to subscribe failed, or the last subscription was lost.
     pub last_fault: Option<String>,
 }
@@ -177,6 +182,7 @@ impl RedisBus {
             unreadable: count(&ear.unreadable),
             reconnects: ear.hub.reconnects(),
             overflows: count(&ear.hub.overflows),
+            lag: ear.lag(),
             last_fault: listening.last_fault(),
         }
     }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cache_core::{Clock, Timestamp};
 
 use super::hub::Hub;
 use super::message::{Heard, Sender, read};
@@ -15,6 +18,10 @@ pub(super) struct Ear {
     pub(super) received: AtomicU64,
     pub(super) own: AtomicU64,
     pub(super) unreadable: AtomicU64,
+    /// When the last heartbeat was sent that was answered, in microseconds; 0 before the first.
+    asked: AtomicU64,
+    /// How long its answer took, in microseconds.
+    answer: AtomicU64,
 }
 
 impl Ear {
@@ -25,7 +32,21 @@ impl Ear {
             received: AtomicU64::new(0),
             own: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            answer: AtomicU64::new(0),
         }
+    }
+
+    /// See [`BusStats::lag`](super::BusStats::lag).
+    pub(super) fn lag(&self) -> Option<Duration> {
+        let asked = match self.asked.load(Ordering::Acquire) {
+            0 => return None,
+            asked => Timestamp::from_micros(asked),
+        };
+        Some(match self.hub.is_connected() {
+            true => Duration::from_micros(self.answer.load(Ordering::Acquire)),
+            false => asked.until(Clock::system().now()),
+        })
     }
 }
 
@@ -54,6 +75,12 @@ impl Hears for Ear {
                 tracing::debug!(bytes = bytes.len(), why, "a message was not understood");
             }
         }
+    }
+
+    fn up_to(&self, _number: u64, then: Timestamp) {
+        let answer = then.until(Clock::system().now()).as_micros();
+        self.answer.store(u64::try_from(answer).unwrap_or(u64::MAX), Ordering::Release);
+        self.asked.store(then.as_micros(), Ordering::Release);
     }
 
     fn lost(&self) {

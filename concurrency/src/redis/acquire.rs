@@ -27,6 +27,7 @@ use super::inner::Inner;
 use super::names::{Names, label};
 use super::release::Job;
 use super::script::{Acquired, CLAIM};
+use crate::stats::bump;
 
 /// One caller's request.
 #[derive(Clone)]
@@ -146,18 +147,26 @@ fn hold(
     gate: LockGuard,
 ) -> LockGuard {
     let Request { key, names, token, terms } = request;
-    let (valid, hold_until) = (valid_until(since, span), inner.clock.now() + terms.max_hold);
+    let granted = inner.clock.now();
+    let (valid, hold_until) = (valid_until(since, span), granted + terms.max_hold);
     let lease = LockLease::new(Arc::clone(key), fence, &inner.clock, valid, hold_until);
     let renew_at = match (terms.renew, span == terms.lease) {
         (false, _) => Timestamp::MAX,
         (true, true) => since + span / 3,
         // Soon, and not at once: many sections are over by then.
-        (true, false) => inner.clock.now() + span / 20,
+        (true, false) => granted + span / 20,
     };
     let (names, token) = (Arc::clone(names), token.clone());
     let hold = Arc::new(Hold::new(names, token, lease.clone(), *terms, hold_until, gate));
     let id = inner.holds.add(Arc::clone(&hold), renew_at);
-    LockGuard::new(lease, Arc::new(GivingBack { inner: Arc::clone(inner), hold, id }))
+    let giving_back = GivingBack {
+        inner: Arc::clone(inner),
+        hold,
+        id,
+        #[cfg(feature = "metrics")]
+        granted,
+    };
+    LockGuard::new(lease, Arc::new(giving_back))
 }
 
 fn abandon(inner: &Inner, request: &Request) {
@@ -174,18 +183,27 @@ struct GivingBack {
     inner: Arc<Inner>,
     hold: Arc<Hold>,
     id: u64,
+    #[cfg(feature = "metrics")]
+    granted: Timestamp,
 }
 
 impl LockRelease for GivingBack {
     fn release(&self, lease: &LockLease) -> LockReleasing {
         // First: no renewal is begun for a lock that is being given back.
         self.inner.holds.remove(self.id);
+        let (now, lost) = (self.inner.clock.now(), lease.ended_early());
+        if lost {
+            bump(&self.inner.counters.leases_lost);
+        }
+        #[cfg(feature = "metrics")]
+        self.inner.counters.holds.record(self.granted.until(now));
         let (told, outcome) = oneshot::channel();
         let job = Job::Release {
             names: Arc::clone(&self.hold.names),
             token: self.hold.token.clone(),
-            until: self.inner.clock.now() + self.hold.terms.lease,
+            until: now + self.hold.terms.lease,
             gate: self.hold.take_gate(),
+            lost,
             told,
             pending: self.inner.backlog.pending(),
         };

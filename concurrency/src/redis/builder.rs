@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cache_core::{CacheError, ErrorKind};
+use cache_core::{CacheError, ErrorKind, TracedKeys};
 use cache_redis::Connections;
 
 use super::RedisConcurrencyService;
 use super::durability::Durability;
-use super::inner::Inner;
+use super::inner::{Inner, Settings};
 
 /// The longest wait for replicas: it counts against the lease.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -20,12 +20,14 @@ pub struct RedisConcurrencyBuilder {
     namespace: String,
     durability: Option<Durability>,
     confirm: bool,
+    traced_keys: TracedKeys,
 }
 
 impl RedisConcurrencyBuilder {
     pub(super) fn new(connections: Connections) -> Self {
         let namespace = connections.config().namespace_name().to_owned();
-        Self { connections, namespace, durability: None, confirm: false }
+        let traced_keys = TracedKeys::default();
+        Self { connections, namespace, durability: None, confirm: false, traced_keys }
     }
 
     /// Locks of different namespaces are different locks; the connections' namespace unless set.
@@ -56,6 +58,12 @@ impl RedisConcurrencyBuilder {
         self
     }
 
+    /// How keys stand in spans; hashed unless set. No effect without the feature `tracing`.
+    pub fn traced_keys(mut self, keys: TracedKeys) -> Self {
+        self.traced_keys = keys;
+        self
+    }
+
     /// The service.
     ///
     /// # Errors
@@ -63,7 +71,7 @@ impl RedisConcurrencyBuilder {
     /// [`Config`](ErrorKind::Config) outside a tokio runtime, for replicas out of range, and for
     /// replicas in a cluster.
     pub fn build(self) -> Result<RedisConcurrencyService, CacheError> {
-        let Self { connections, namespace, durability, confirm } = self;
+        let Self { connections, namespace, durability, confirm, traced_keys } = self;
         let refused = |message: String| Err(CacheError::new(ErrorKind::Config, message));
         if let Some(Durability { replicas, within }) = durability {
             if !(1..=100).contains(&replicas) {
@@ -77,6 +85,7 @@ impl RedisConcurrencyBuilder {
                 return refused("replicas cannot be waited for in a cluster".to_owned());
             }
         }
-        Inner::start(connections, &namespace, durability, confirm).map(RedisConcurrencyService::of)
+        let settings = Settings { namespace, durability, confirm, traced_keys };
+        Inner::start(connections, settings).map(RedisConcurrencyService::of)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cache_core::{CacheError, Clock, ErrorKind, LockError};
+use cache_core::{CacheError, Clock, ErrorKind, LockError, TracedKeys};
 use cache_redis::Connections;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -19,6 +19,15 @@ use super::release::{Backlog, Job};
 use super::script::Redis;
 use super::{eviction, release, renew};
 use crate::LocalConcurrencyService;
+use crate::stats::Counters;
+
+/// What is set, and does not change.
+pub(crate) struct Settings {
+    pub(crate) namespace: String,
+    pub(crate) durability: Option<Durability>,
+    pub(crate) confirm: bool,
+    pub(crate) traced_keys: TracedKeys,
+}
 
 /// Lives as long as a service or a guard of it.
 pub(crate) struct Inner {
@@ -29,6 +38,9 @@ pub(crate) struct Inner {
     pub(crate) durability: Option<Durability>,
     /// Hand-overs are asked for before they count.
     pub(crate) confirm: bool,
+    pub(crate) counters: Arc<Counters>,
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "there are no spans"))]
+    pub(crate) traced_keys: TracedKeys,
     pub(crate) gate: LocalConcurrencyService,
     pub(crate) clock: Clock,
     pub(crate) holds: Arc<Holds>,
@@ -47,23 +59,23 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn start(
         connections: Connections,
-        namespace: &str,
-        durability: Option<Durability>,
-        confirm: bool,
+        settings: Settings,
     ) -> Result<Arc<Self>, CacheError> {
+        let Settings { namespace, durability, confirm, traced_keys } = settings;
         let runtime = Handle::try_current().map_err(|error| {
             let message = "a lock service over Redis needs a tokio runtime";
             CacheError::new(ErrorKind::Config, message).with_source(error)
         })?;
-        let (namespace, clock) = (Namespace::new(namespace), Clock::system());
+        let (namespace, clock) = (Namespace::new(&namespace), Clock::system());
         let redis = Redis::new(connections, &namespace);
-        let holds = Arc::new(Holds::default());
+        let (holds, counters) = (Arc::new(Holds::default()), Arc::<Counters>::default());
         let (jobs, queue) = unbounded_channel();
         let renewer = runtime.spawn(renew::run(Arc::clone(&holds), redis.clone(), clock.clone()));
         let looker = runtime.spawn(eviction::warn(redis.clone()));
         // Ends by itself, once all senders are gone and it has done what they sent: the last
         // guard may be dropped after the last service, and is to be given back all the same.
-        drop(runtime.spawn(release::run(redis.clone(), clock.clone(), queue)));
+        let releasing = release::run(redis.clone(), clock.clone(), Arc::clone(&counters), queue);
+        drop(runtime.spawn(releasing));
         Ok(Arc::new(Self {
             redis,
             namespace,
@@ -72,6 +84,8 @@ impl Inner {
             durability,
             // Those that replicas must know of are, by being asked for.
             confirm: confirm || durability.is_some(),
+            counters,
+            traced_keys,
             gate: LocalConcurrencyService::new(),
             clock,
             holds,
@@ -88,6 +102,8 @@ impl Inner {
 
     /// Runs an attempt, which ends with the service.
     pub(crate) fn spawn(&self, attempt: impl Future<Output = ()> + Send + 'static) {
+        #[cfg(feature = "tracing")]
+        let attempt = tracing::Instrument::in_current_span(attempt);
         let mut attempts = self.attempts.lock();
         while attempts.try_join_next().is_some() {}
         attempts.spawn_on(attempt, &self.runtime);

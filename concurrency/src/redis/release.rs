@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::error::{may_heal, unavailable};
 use super::names::Names;
 use super::script::Redis;
+use crate::stats::{Counters, bump};
 
 /// Between attempts: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -39,6 +40,8 @@ pub(crate) enum Job {
         /// When it is over without us.
         until: Timestamp,
         gate: Option<LockGuard>,
+        /// Whether its lease is known to have been over, and counted as lost.
+        lost: bool,
         told: oneshot::Sender<Result<(), LockError>>,
         pending: Pending,
     },
@@ -84,13 +87,18 @@ struct Abandoned {
 }
 
 /// See the head of the file.
-pub(crate) async fn run(redis: Redis, clock: Clock, mut jobs: UnboundedReceiver<Job>) {
+pub(crate) async fn run(
+    redis: Redis,
+    clock: Clock,
+    counters: Arc<Counters>,
+    mut jobs: UnboundedReceiver<Job>,
+) {
     let abandoned = Abandoned { followed: AtomicUsize::new(0), turns: Semaphore::new(AT_A_TIME) };
     let (mut running, mut open) = (FuturesUnordered::new(), true);
     loop {
         tokio::select! {
             job = jobs.recv(), if open => match job {
-                Some(job) => running.push(work(&redis, &clock, job, &abandoned)),
+                Some(job) => running.push(work(&redis, &clock, job, &abandoned, &counters)),
                 None => open = false,
             },
             Some(()) = running.next() => {}
@@ -99,15 +107,18 @@ pub(crate) async fn run(redis: Redis, clock: Clock, mut jobs: UnboundedReceiver<
     }
 }
 
-async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned) {
+async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, counters: &Counters) {
     match job {
-        Job::Release { names, token, until, gate, told, pending } => {
+        Job::Release { names, token, until, gate, lost, told, pending } => {
             let first = first_answer(redis, &names, &token).await;
             drop(gate);
             let again = matches!(&first, Err((_, true)));
             if let Err((error, _)) = &first {
                 let lock = &names.lock;
                 tracing::warn!(lock, %error, again, "a lock was not given back in order");
+                if error.kind() == LockErrorKind::LeaseLost && !lost {
+                    bump(&counters.leases_lost);
+                }
             }
             // Whoever has dropped the guard does not want to know.
             let _ = told.send(first.map_err(|(error, _)| error));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::{
     CacheError, ConcurrencyService, FencingToken, LockError, LockErrorKind, LockGuard, LockInfo,
-    LockOptions, check_lock_key,
+    LockOptions, Timestamp, check_lock_key,
 };
 use cache_redis::{Connections, RedisConfig};
 use futures_util::future::try_join_all;
@@ -21,6 +21,7 @@ use super::names::label;
 use super::script::AT_ONCE;
 use super::waiting;
 use crate::service::shut_down;
+use crate::stats::{LockStats, bump};
 
 /// Named locks among all processes that use one Redis and one namespace. Clones are the same
 /// locks.
@@ -132,6 +133,19 @@ impl RedisConcurrencyService {
         self.0.holds.len()
     }
 
+    /// What became of those who asked this process for locks.
+    #[must_use]
+    pub fn stats(&self) -> LockStats {
+        self.0.counters.snapshot(0)
+    }
+
+    /// How long locks were waited for and held by this process.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn times(&self) -> crate::LockTimes {
+        self.0.counters.times()
+    }
+
     /// The connections it uses.
     #[must_use]
     pub fn connections(&self) -> &Connections {
@@ -161,6 +175,57 @@ impl RedisConcurrencyService {
         Ok(Some(info))
     }
 
+    async fn take(&self, key: &str, options: &LockOptions) -> Result<LockGuard, LockError> {
+        check_lock_key(key)?;
+        options.validate()?;
+        let (begun, wait) = (self.0.clock.now(), options.wait_duration());
+        let taken = async {
+            let gate = self.0.gate.take(key, &at_the_gate(wait)).await?;
+            let request = self.request(key, options);
+            waiting::granted(&self.0, request, options, gate, begun + wait).await
+        };
+        let taken = taken.await.and_then(|guard| self.unless_closed(guard));
+        let guard = taken.map_err(|error| self.0.counters.failed(error.with_key(key)))?;
+        self.granted_after(begun);
+        Ok(guard)
+    }
+
+    async fn take_if_free(
+        &self,
+        key: &str,
+        options: &LockOptions,
+    ) -> Result<Option<LockGuard>, LockError> {
+        check_lock_key(key)?;
+        options.validate()?;
+        let begun = self.0.clock.now();
+        let tried = async {
+            // Held or waited for by this very process: nothing to ask Redis.
+            let gate = self.0.gate.take_if_free(key, &at_the_gate(Duration::ZERO)).await?;
+            let Some(gate) = gate else { return Ok(None) };
+            match attempt(&self.0, &self.request(key, options), Duration::ZERO, gate).await? {
+                Tried::Granted(guard) => self.unless_closed(guard).map(Some),
+                Tried::Held { .. } => Ok(None),
+                Tried::Failed { error, .. } => Err(error),
+            }
+        };
+        let tried = tried.await;
+        let guard = tried.map_err(|error| self.0.counters.failed(error.with_key(key)))?;
+        match guard {
+            Some(_) => self.granted_after(begun),
+            None => bump(&self.0.counters.found_held),
+        }
+        Ok(guard)
+    }
+
+    /// Counts a lock that was granted, and how long that took.
+    fn granted_after(&self, begun: Timestamp) {
+        bump(&self.0.counters.acquired);
+        #[cfg(feature = "metrics")]
+        self.0.counters.waits.record(begun.until(self.0.clock.now()));
+        #[cfg(not(feature = "metrics"))]
+        let _ = begun;
+    }
+
     /// A guard granted while the service was shut down is given back.
     fn unless_closed(&self, guard: LockGuard) -> Result<LockGuard, LockError> {
         if *self.0.closed.borrow() { Err(shut_down()) } else { Ok(guard) }
@@ -184,14 +249,10 @@ impl fmt::Debug for RedisConcurrencyService {
 #[async_trait]
 impl ConcurrencyService for RedisConcurrencyService {
     async fn acquire(&self, key: &str, options: &LockOptions) -> Result<LockGuard, LockError> {
-        check_lock_key(key)?;
-        options.validate()?;
-        let wait = options.wait_duration();
-        let deadline = self.0.clock.now() + wait;
-        let gate = self.0.gate.acquire(key, &at_the_gate(wait)).await?;
-        let request = self.request(key, options);
-        let granted = waiting::granted(&self.0, request, options, gate, deadline).await;
-        granted.and_then(|guard| self.unless_closed(guard)).map_err(|error| error.with_key(key))
+        let taking = self.take(key, options);
+        #[cfg(feature = "tracing")]
+        let taking = cache_core::trace_acquire(self.0.traced_keys, key, taking);
+        taking.await
     }
 
     async fn try_acquire(
@@ -199,18 +260,10 @@ impl ConcurrencyService for RedisConcurrencyService {
         key: &str,
         options: &LockOptions,
     ) -> Result<Option<LockGuard>, LockError> {
-        check_lock_key(key)?;
-        options.validate()?;
-        // Held or waited for by this very process: nothing to ask Redis.
-        let Some(gate) = self.0.gate.try_acquire(key, &at_the_gate(Duration::ZERO)).await? else {
-            return Ok(None);
-        };
-        let tried = attempt(&self.0, &self.request(key, options), Duration::ZERO, gate).await;
-        match tried.map_err(|error| error.with_key(key))? {
-            Tried::Granted(guard) => self.unless_closed(guard).map(Some),
-            Tried::Held { .. } => Ok(None),
-            Tried::Failed { error, .. } => Err(error.with_key(key)),
-        }
+        let taking = self.take_if_free(key, options);
+        #[cfg(feature = "tracing")]
+        let taking = cache_core::trace_try_acquire(self.0.traced_keys, key, taking);
+        taking.await
     }
 
     /// Of those who wait it knows all in this process, and of each other process the first.
