@@ -65,7 +65,7 @@ async fn bytes(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     }
     to_bytes(request.into_body(), limit).await.map_err(|error| {
         let source = std::error::Error::source(&error);
-        match source.is_some_and(|source| source.is::<LengthLimitError>()) {
+        match source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
             true => too_large(),
             false => ApiError::bad_request("bad_request", "the body could not be read"),
         }

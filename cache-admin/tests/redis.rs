@@ -6,7 +6,7 @@ mod harness;
 
 use std::time::Duration;
 
-use cache_admin::Part;
+use cache_admin::{AdminRouter, Part};
 use cache_services::{CacheServiceExt, ConcurrencyService, LockErrorKind, LockOptions, Policy};
 use cache_testkit::{RedisServer, eventually, eventually_async};
 use harness::{ALL, READER, VALUES, WRITER, admin, get, on_redis, post};
@@ -91,7 +91,7 @@ async fn health_fails_while_redis_is_away_and_heals_without_any_traffic() {
     in_service(&services).await;
     let router = admin(&services).build();
     let tolerant = [Part::Near, Part::Far, Part::Bus, Part::Breaker];
-    let tolerant = tolerant.into_iter().fold(admin(&services), |admin, part| admin.tolerate(part));
+    let tolerant = tolerant.into_iter().fold(admin(&services), AdminRouter::tolerate);
     let tolerant = tolerant.build();
     let half = admin(&services).tolerate(Part::Far).tolerate(Part::Breaker).build();
     assert_eq!(get(&router, READER, "/health").await.ok()["status"], "ok");

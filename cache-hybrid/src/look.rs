@@ -25,7 +25,9 @@ impl TieredStore {
     pub async fn look_far(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         check_key(key)?;
         match &self.0.far {
-            Some(far) => self.0.ask_far(Asked::key("fetch", key), &**far, |far| far.fetch(key)).await,
+            Some(far) => {
+                self.0.ask_far(Asked::key("fetch", key), &**far, |far| far.fetch(key)).await
+            }
             None => Ok(None),
         }
     }

@@ -121,7 +121,7 @@ impl Browser {
         let params = &event["params"];
         match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => {
-                self.faults.push(params["exceptionDetails"].to_string())
+                self.faults.push(params["exceptionDetails"].to_string());
             }
             // An answer that is an error is one of these too, and the page's business.
             Some("Log.entryAdded") if params["entry"]["source"] != "network" => {

@@ -1,6 +1,7 @@
 //! What the tests share: a router with tokens, and requests that are asked of it in process.
 #![allow(
     dead_code,
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "each test file takes what it needs, and a panic is how a test fails"
 )]
@@ -53,7 +54,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {:?}", self.text))
+        serde_json::from_str(&self.text).expect(&self.text)
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
