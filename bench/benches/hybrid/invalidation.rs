@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench::{Bound, Times, bounded};
+use cache_bench_kit::value::key;
+use cache_bench_kit::{Bound, Table, Times};
 use cache_core::{CacheServiceExt, CacheStore, Selector};
 use cache_hybrid::HybridCache;
 use redis::aio::MultiplexedConnection;
@@ -17,7 +18,6 @@ use tokio::time::sleep;
 use crate::Bench;
 use crate::node::{load, node};
 use crate::raw::Raw;
-use crate::value::key;
 
 /// In one turn.
 const REMOVALS: usize = 50;
@@ -25,7 +25,8 @@ const REMOVALS: usize = 50;
 const REST: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(bench: &Bench) {
-    let (runtime, url) = (&bench.runtime, bench.server.url());
+    let (runtime, server) = bench.start();
+    let (runtime, url) = (&runtime, server.url());
     let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (a, b) = (runtime.block_on(node(&url)), other.block_on(node(&url)));
     runtime.block_on(load(&a, &key(0), 0));
@@ -74,17 +75,22 @@ pub(crate) fn run(bench: &Bench) {
     let (mut get, mut same, mut heard, mut told, mut polled) =
         runtime.block_on(runtime.spawn(measured)).unwrap();
 
-    println!("\nan invalidation on A until B does not serve the value ({removals} of each)");
-    get.report("raw round trip: GET");
-    same.report("raw round trip: UNLINK and PUBLISH");
-    heard.report("raw UNLINK and PUBLISH until heard");
-    told.report("invalidate until gone from B");
-    polled.report("the same, seen by a task that polls");
-    let p50 = told.percentile(50);
-    bounded("p50 / raw round trip (GET)", p50 / get.percentile(50), Bound::AtMost(1.5));
-    bounded("p50 / raw round trip (the same)", p50 / same.percentile(50), Bound::AtMost(1.5));
-    println!("  p50 / raw until heard     {:>11.2}", p50 / heard.percentile(50));
-    bounded("p99, ms", told.percentile(99) / 1e3, Bound::AtMost(5.0));
+    let title =
+        format!("An invalidation on A until B does not serve the value ({removals} of each)");
+    let rows = vec![
+        ("raw round trip: GET", &mut get),
+        ("raw round trip: UNLINK and PUBLISH", &mut same),
+        ("raw UNLINK and PUBLISH until heard", &mut heard),
+        ("invalidate until gone from B", &mut told),
+        ("the same, seen by a task that polls", &mut polled),
+    ];
+    bench.record.table(Table::of_times("hybrid/invalidation", title, rows));
+    let p50 = told.percentile(50.0);
+    let bounded = |name, measured, bound| bench.record.bounded(name, measured, bound);
+    bounded("invalidation, p50 / raw GET", p50 / get.percentile(50.0), Bound::AtMost(1.5));
+    let same = same.percentile(50.0);
+    bounded("invalidation, p50 / raw UNLINK and PUBLISH", p50 / same, Bound::AtMost(1.5));
+    bounded("invalidation, p99, ms", told.percentile(99.0) / 1e3, Bound::AtMost(5.0));
 }
 
 /// When a value has gone from the near tier of `node`, by another node's doing.

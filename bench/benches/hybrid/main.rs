@@ -1,65 +1,73 @@
-//! The hybrid: a near tier before Redis, with the bus up, put together as `cache-services` does it.
+//! The hybrid: a near tier before Redis, with the bus up.
 //!
-//! What a near hit, a miss, a crowd and an invalidation cost, and that a fleet loads each key once.
-//! A server of its own, on this machine. The miss runs once more with client and server on one
-//! core, where no wake-up of another core hides what the client costs.
+//! What a miss, a stampede and an invalidation cost, what a fleet of three processes does, and what an
+//! outage of Redis looks like. A server of its own, on this machine. The miss runs once more with client
+//! and server on one core, where no wake-up of another core hides what the client costs.
 //!
-//! `cargo bench -p cache-bench --bench hybrid -- 101` takes 101 rounds in place of 21; words name
-//! the parts to run: `near`, `miss`, `crowd`, `invalidation`, `fleet`.
+//! `cargo bench -p cache-bench --bench hybrid -- 101` takes 101 rounds; words name the parts to run:
+//! `miss`, `stampede`, `invalidation`, `fleet`, `outage`.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
-mod crowd;
+mod crowds;
 mod fleet;
 mod invalidation;
+mod member;
 mod miss;
-mod near;
 mod node;
+mod outage;
 mod raw;
-mod value;
+mod stampede;
+#[path = "../shared/timer.rs"]
+mod timer;
 
-use cache_bench::run_on_one_core;
+use cache_bench_kit::{Arguments, Recorder};
 use cache_testkit::RedisServer;
 use tokio::runtime::{Builder, Runtime};
-
-const ROUNDS: usize = 21;
-/// Says that this process is the one that runs on one core.
-const PINNED: &str = "--pinned";
 
 /// What the parts run with.
 struct Bench {
     rounds: usize,
-    // Before the server, which what runs on it uses.
-    runtime: Runtime,
-    server: RedisServer,
+    arguments: Arguments,
+    record: Recorder,
+}
+
+impl Bench {
+    /// With a runtime as `#[tokio::main]` makes it: a worker per core that there is for us.
+    fn start(&self) -> (Runtime, RedisServer) {
+        (Builder::new_multi_thread().enable_all().build().unwrap(), RedisServer::start())
+    }
 }
 
 /// A part and the word that names it.
 type Part = (&'static str, fn(&Bench));
 
+const PARTS: [Part; 5] = [
+    ("miss", miss::run),
+    ("stampede", stampede::run),
+    ("invalidation", invalidation::run),
+    ("fleet", fleet::run),
+    ("outage", outage::run),
+];
+
 fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let rounds = arguments.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
-    let pinned = arguments.iter().any(|word| word == PINNED);
-    let parts: [Part; 5] = [
-        ("near", near::run),
-        ("miss", miss::run),
-        ("crowd", crowd::run),
-        ("invalidation", invalidation::run),
-        ("fleet", fleet::run),
-    ];
-    let named = |part: &str| arguments.iter().any(|word| word == part);
-    let all = !parts.iter().any(|(part, _)| named(part));
-    let place = if pinned { "client and server on one core" } else { "all cores" };
-    println!("\n== {place}, median of {rounds} turns (fastest–slowest) ==");
-    for (part, run) in parts {
-        if all || named(part) {
-            // As `#[tokio::main]` makes it: a worker per core that there is for us.
-            let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-            run(&Bench { rounds, runtime, server: RedisServer::start() });
+    let arguments = Arguments::of_this_process();
+    // In a process that `fleet` starts.
+    if let [word, url] = arguments.words.as_slice()
+        && word == member::MEMBER
+    {
+        return member::serve(url);
+    }
+    let record = Recorder::new("hybrid", &arguments);
+    let bench = Bench { rounds: arguments.rounds_or(11, 51), arguments, record };
+    for (part, run) in PARTS {
+        if bench.arguments.wants(part) {
+            run(&bench);
         }
     }
-    if !pinned && (all || named("miss")) {
-        run_on_one_core(&[PINNED, "miss", &rounds.to_string()]);
+    let Bench { arguments, record, .. } = bench;
+    record.save();
+    if !arguments.pinned && arguments.wants("miss") {
+        arguments.run_on_one_core(&["miss"]);
     }
 }

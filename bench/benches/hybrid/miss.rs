@@ -4,20 +4,22 @@ use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
 
-use cache_bench::{Bound, Contestant, bounded, compete, report_with_cpu};
+use cache_bench_kit::value::key;
+use cache_bench_kit::{Bound, Contestant, Table, compete};
 use cache_core::CacheService;
+use cache_testkit::RedisServer;
 use tokio::runtime::Runtime;
 
 use crate::Bench;
 use crate::node::{load, node};
 use crate::raw::Raw;
-use crate::value::key;
 
 /// In one turn.
 const MISSES: usize = 400;
 
 pub(crate) fn run(bench: &Bench) {
-    let (runtime, url) = (&bench.runtime, bench.server.url());
+    let (runtime, server) = bench.start();
+    let (runtime, url) = (&runtime, server.url());
     let cache: Arc<dyn CacheService> = Arc::new(runtime.block_on(node(&url)));
     let next = Cell::new(1);
     let fresh = || {
@@ -33,7 +35,7 @@ pub(crate) fn run(bench: &Bench) {
         });
     };
     runtime.block_on(load(&cache, &key(0), 0));
-    round_trips(bench, misses);
+    round_trips(bench, &server, misses);
 
     let raw = Arc::new(runtime.block_on(Raw::connect(&url, &format!("cache:{}", key(0)))));
     let by_hand = |plain: bool| {
@@ -50,10 +52,10 @@ pub(crate) fn run(bench: &Bench) {
         Contestant::new("raw redis-rs, GET + SET NX + SET", || by_hand(true)),
     ];
     let figures = compete(contestants, bench.rounds, MISSES);
-    report_with_cpu("miss with a loader that returns at once, one after the other", &figures);
+    let title = "Miss with a loader that returns at once, one after the other";
+    bench.record.table(Table::of_waits("hybrid/miss", title, &figures));
     let ratio = figures[1].median / figures[0].median;
-    bounded("miss / three raw round trips", ratio, Bound::AtMost(1.15));
-    println!("  miss / GET + SET NX + SET {:>11.2}", figures[1].median / figures[2].median);
+    bench.record.bounded("miss / three raw round trips", ratio, Bound::AtMost(1.15));
 }
 
 /// As a request handler runs.
@@ -62,10 +64,10 @@ fn in_a_task(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static)
 }
 
 /// A GET and two scripts each, and what the scripts do; of the heartbeat, TIME, ROLE and PING.
-fn round_trips(bench: &Bench, misses: impl Fn()) {
-    bench.server.reset_commandstats();
+fn round_trips(bench: &Bench, server: &RedisServer, misses: impl Fn()) {
+    server.reset_commandstats();
     misses();
-    let stats = bench.server.commandstats();
+    let stats = server.commandstats();
     let count = |name: &str| stats.get(name).copied().unwrap_or(0);
     let expected = MISSES as u64;
     assert_eq!((count("get"), count("evalsha")), (expected, 2 * expected), "{stats:?}");
@@ -74,5 +76,5 @@ fn round_trips(bench: &Bench, misses: impl Fn()) {
     let known = ["get", "evalsha", "set", "time", "getrange", "strlen", "role", "ping"];
     let other = stats.keys().find(|name| !known.contains(&name.as_str()) && !name.contains('|'));
     assert_eq!(other, None, "{stats:?}");
-    println!("\nround trips of a miss: 1 GET and 2 EVALSHA, nothing else ({MISSES} misses)");
+    bench.record.note("A miss is 1 GET and 2 EVALSHA, nothing else.");
 }

@@ -3,15 +3,14 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use cache_bench_kit::value::{BUDGET, Org, TTL, org};
 use cache_core::{CacheService, CacheServiceExt, Policy};
 use cache_hybrid::HybridCache;
 use cache_quick::QuickCacheService;
 use cache_redis::{Connections, RedisBus, RedisConfig, RedisStore};
 use cache_testkit::eventually;
 
-use crate::value::{BUDGET, Org, TTL, org};
-
-pub(crate) const NEAR_ENTRIES: u64 = 20_000;
+const NEAR_ENTRIES: u64 = 20_000;
 
 /// A node that serves its near tier, with the settings of `cache-services` but for the budgets.
 pub(crate) async fn node(url: &str) -> HybridCache {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use cache_bench_kit::value::{BUDGET, TTL, org};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd};
-
-use crate::value::{BUDGET, TTL, org};
 
 macro_rules! source {
     ($file:literal) => {

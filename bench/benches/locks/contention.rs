@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench::{Bound, Times, bounded};
+use cache_bench_kit::{Bound, Table, Times};
 use futures_util::future::join_all;
 
 use crate::Bench;
@@ -13,14 +13,15 @@ use crate::peers::polling::Polling;
 use crate::peers::rslock::Rslock;
 use crate::timer::Timer;
 
-const CLIENTS: [usize; 3] = [4, 16, 64];
+/// Quick, and full.
+const CLIENTS: (&[usize], &[usize]) = (&[16, 64], &[4, 16, 64]);
 const HOLD: Duration = Duration::from_millis(1);
-const TURN: Duration = Duration::from_millis(1_500);
+/// In milliseconds: quick, and full.
+const TURN: (u64, u64) = (500, 1_500);
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &Bench<'_>) {
     for (way, url) in &bench.ways {
-        for clients in CLIENTS {
-            println!("\n{clients} clients want one lock, {way}");
+        for &clients in bench.arguments.choose(CLIENTS.0, CLIENTS.1) {
             let mut ours = Crowd::<Ours>::new(bench, url, clients);
             let mut polling = Crowd::<Polling>::new(bench, url, clients);
             let mut rslock = Crowd::<Rslock>::new(bench, url, clients);
@@ -29,9 +30,15 @@ pub(crate) fn run(bench: &Bench) {
                 polling.turn(bench, round);
                 rslock.turn(bench, round);
             }
-            ours.report();
-            polling.report();
-            rslock.report();
+            let title = format!("{clients} clients want one lock, {way}");
+            let mut table = Table::new(format!("locks/{clients}/{way}"), title, &COLUMNS);
+            table.row(Ours::NAME, &ours.cells());
+            table.row(Polling::NAME, &polling.cells());
+            table.row(Rslock::NAME, &rslock.cells());
+            bench.record.table(table);
+            let bounded = |what: &str, value, bound| {
+                bench.record.bounded(&format!("{what}, {clients} clients, {way}"), value, bound);
+            };
             if clients == 16 {
                 bounded("most / least taken by a client", ours.spread(), Bound::AtMost(1.2));
             }
@@ -45,6 +52,17 @@ pub(crate) fn run(bench: &Bench) {
         }
     }
 }
+
+/// What a table says of each.
+const COLUMNS: [&str; 7] = [
+    "locks a second",
+    "attempts a lock",
+    "least by a client",
+    "most by a client",
+    "wait p50 ms",
+    "wait p99 ms",
+    "connections",
+];
 
 /// The clients of one kind, and how they fared.
 struct Crowd<C> {
@@ -62,7 +80,7 @@ struct Crowd<C> {
 }
 
 impl<C: Contender> Crowd<C> {
-    fn new(bench: &Bench, url: &str, clients: usize) -> Self {
+    fn new(bench: &Bench<'_>, url: &str, clients: usize) -> Self {
         // Those before are gone by then.
         std::thread::sleep(Duration::from_millis(300));
         let before = connections(bench);
@@ -83,10 +101,11 @@ impl<C: Contender> Crowd<C> {
     }
 
     /// The first round is not counted: those who find a lock held for the first time subscribe.
-    fn turn(&mut self, bench: &Bench, round: usize) {
+    fn turn(&mut self, bench: &Bench<'_>, round: usize) {
         let before = connections(bench);
+        let turn = Duration::from_millis(bench.arguments.choose(TURN.0, TURN.1));
         bench.server.reset_commandstats();
-        let (start, end) = (Instant::now(), Instant::now() + TURN);
+        let (start, end) = (Instant::now(), Instant::now() + turn);
         let tasks = self.clients.iter().map(|client| {
             let client = Arc::clone(client);
             bench.runtime.spawn(async move { work(&*client, end).await })
@@ -132,17 +151,12 @@ impl<C: Contender> Crowd<C> {
         (least.copied().unwrap_or(0), most.copied().unwrap_or(0))
     }
 
-    fn report(&mut self) {
+    fn cells(&mut self) -> [Option<f64>; COLUMNS.len()] {
         let (least, most) = self.least_and_most();
-        let [median, late] = [50, 99].map(|percent| self.waits.percentile(percent) / 1e3);
-        println!(
-            "  {:<24} {:>6.1}/s  {:>5.2} attempts  {least:>4}–{most:<4} a client  wait p50 {median:>6.1} ms  \
-             p99 {late:>7.1} ms  {:>3} connections",
-            C::NAME,
-            self.rate(),
-            self.attempts(),
-            self.connections,
-        );
+        let [median, late] = [50.0, 99.0].map(|percent| self.waits.percentile(percent) / 1e3);
+        let (rate, attempts) = (self.rate(), self.attempts());
+        let connections = self.connections as f64;
+        [rate, attempts, least as f64, most as f64, median, late, connections].map(Some)
     }
 }
 
@@ -157,13 +171,13 @@ async fn work<C: Contender>(client: &C, end: Instant) -> (u64, u64, Times) {
         if Instant::now() < end {
             in_time += 1;
             waits.add(start.elapsed());
-            hold.sleep(HOLD).await;
+            hold.sleep_until(Instant::now() + HOLD).await;
         }
         client.release(guard).await;
     }
     (in_time, in_all, waits)
 }
 
-fn connections(bench: &Bench) -> usize {
+fn connections(bench: &Bench<'_>) -> usize {
     bench.server.info("clients")["connected_clients"].parse().unwrap()
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench::{Bound, Times, bounded};
+use cache_bench_kit::{Bound, Table, Times};
 
 use crate::Bench;
 use crate::contender::Contender;
@@ -21,7 +21,7 @@ const TURN: usize = 20;
 const AT_LEAST: Duration = Duration::from_millis(10);
 const UP_TO: f64 = 0.05;
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &Bench<'_>) {
     for (way, url) in &bench.ways {
         bench.runtime.block_on(async {
             let (ours, polling, rslock) = (
@@ -47,19 +47,28 @@ pub(crate) fn run(bench: &Bench) {
                     times.iter_mut().zip(turns).for_each(|(times, turn)| times.extend(turn));
                 }
             }
-            println!("\na hand-over, {way}");
-            round_trips.report("a round trip, GET");
-            messages.report("PUBLISH, until it is heard, raw");
-            for (times, name) in times.iter_mut().zip([Ours::NAME, Polling::NAME, Rslock::NAME]) {
-                times.report(name);
-            }
-            let (round_trip, message) = (round_trips.percentile(50), messages.percentile(50));
-            let [ours, polling, rslock] = times.map(|mut times| times.percentile(50));
-            println!("  {:<32} {:>5.2}", "hand-over / PUBLISH", ours / message);
+            let [mut ours, mut polling, mut rslock] = times;
+            let rows = vec![
+                ("a round trip, GET", &mut round_trips),
+                ("PUBLISH, until it is heard, raw", &mut messages),
+                (Ours::NAME, &mut ours),
+                (Polling::NAME, &mut polling),
+                (Rslock::NAME, &mut rslock),
+            ];
+            let (id, title) = (format!("locks/hand-over/{way}"), format!("A hand-over, {way}"));
+            bench.record.table(Table::of_times(id, title, rows));
+            let (round_trip, message) = (round_trips.percentile(50.0), messages.percentile(50.0));
+            let [ours, polling, rslock] =
+                [ours, polling, rslock].map(|mut times| times.percentile(50.0));
+            let bounded = |what: &str, value, bound| {
+                bench.record.bounded(&format!("{what}, {way}"), value, bound);
+            };
             bounded("hand-over / round trip", ours / round_trip, Bound::AtMost(1.2));
             bounded("hand-over / round trip, fallback", ours / round_trip, Bound::AtMost(2.2));
             bounded("polling / ours", polling / ours, Bound::AtLeast(10.0));
             bounded("rslock / ours", rslock / ours, Bound::AtLeast(10.0));
+            let ratio = ours / message;
+            bench.record.note(format!("A hand-over takes {ratio:.2} × a raw PUBLISH, {way}."));
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_bench::{Bound, bounded};
+use cache_bench_kit::{Bound, Table};
 use futures_util::future::join_all;
 
 use crate::Bench;
@@ -13,30 +13,49 @@ use crate::peers::polling::Polling;
 use crate::peers::rslock::Rslock;
 
 const WAITERS: usize = 32;
-const TIME: Duration = Duration::from_secs(5);
+/// In seconds: quick, and full.
+const TIME: (u64, u64) = (3, 5);
 /// Until all are in line.
 const SETTLE: Duration = Duration::from_secs(1);
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &Bench<'_>) {
     let (_, url) = &bench.ways[0];
-    println!("\n{WAITERS} wait for a lock that is held for {TIME:?}");
-    let per_second = |attempts: u64| attempts as f64 / TIME.as_secs_f64();
+    let time = time(bench);
+    let title = format!("{WAITERS} wait for a lock that is held for {time:?}");
+    let columns = ["attempts a second and process", "heartbeats: TIME", "heartbeats: PING"];
+    let mut table = Table::new("locks/idle", title, &columns);
     bench.runtime.block_on(async {
-        let each = attempts::<Ours>(bench, url, WAITERS, 1).await;
-        let one = attempts::<Ours>(bench, url, 1, WAITERS).await;
-        let polling = attempts::<Polling>(bench, url, WAITERS, 1).await;
-        let rslock = attempts::<Rslock>(bench, url, WAITERS, 1).await;
-        let of_a_process = |attempts| per_second(attempts) / WAITERS as f64;
+        let mut row = |name: &str, processes: usize, said: Said| {
+            let each = said.attempts as f64 / time.as_secs_f64() / processes as f64;
+            table.row(name, &[each, said.times as f64, said.pings as f64].map(Some));
+            each
+        };
+        let each = said::<Ours>(bench, url, WAITERS, 1).await;
+        let each = row("ours, a process each", WAITERS, each);
+        let one = said::<Ours>(bench, url, 1, WAITERS).await;
+        let one = row("ours, all in one process", 1, one);
+        row(Polling::NAME, WAITERS, said::<Polling>(bench, url, WAITERS, 1).await);
+        row(Rslock::NAME, WAITERS, said::<Rslock>(bench, url, WAITERS, 1).await);
+        bench.record.table(table);
         let bound = Bound::AtMost(1.0);
-        bounded("ours: scripts/s, a process each", of_a_process(each), bound);
-        bounded("ours: scripts/s, all in one", per_second(one), bound);
-        println!("  {:<32} {:>5.2}", "polling: SET/s, each", of_a_process(polling));
-        println!("  {:<32} {:>5.2}", "rslock: SET/s, each", of_a_process(rslock));
+        bench.record.bounded("waiting: scripts/s, a process each", each, bound);
+        bench.record.bounded("waiting: scripts/s, all in one", one, bound);
     });
 }
 
+fn time(bench: &Bench<'_>) -> Duration {
+    Duration::from_secs(bench.arguments.choose(TIME.0, TIME.1))
+}
+
+/// What a server was told meanwhile.
+struct Said {
+    attempts: u64,
+    times: u64,
+    pings: u64,
+}
+
 /// Attempts while `tasks` in each of so many processes wait.
-async fn attempts<C: Contender>(bench: &Bench, url: &str, processes: usize, tasks: usize) -> u64 {
+async fn said<C: Contender>(bench: &Bench<'_>, url: &str, processes: usize, tasks: usize) -> Said {
     let holder = C::connect(url).await;
     let guard = holder.acquire(C::NAME).await;
     let mut waiting = Vec::new();
@@ -51,15 +70,13 @@ async fn attempts<C: Contender>(bench: &Bench, url: &str, processes: usize, task
     }
     tokio::time::sleep(SETTLE).await;
     bench.server.reset_commandstats();
-    tokio::time::sleep(TIME).await;
+    tokio::time::sleep(time(bench)).await;
     let commands = bench.server.commandstats();
-    println!(
-        "  {:<24} beside that, heartbeats: {} TIME, {} PING",
-        C::NAME,
-        calls(&commands, "time").saturating_sub(calls(&commands, "evalsha")),
-        calls(&commands, "ping"),
-    );
     holder.release(guard).await;
     join_all(waiting).await;
-    C::attempts(&commands, 0)
+    Said {
+        attempts: C::attempts(&commands, 0),
+        times: calls(&commands, "time").saturating_sub(calls(&commands, "evalsha")),
+        pings: calls(&commands, "ping"),
+    }
 }

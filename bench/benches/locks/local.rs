@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use allocation_counter::measure;
-use cache_bench::{Bound, Contestant, bounded, compete, report};
+use cache_bench_kit::{Bound, Contestant, Table, compete, resident};
 use cache_concurrency::LocalConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockOptions};
 
@@ -20,7 +20,7 @@ const VISITS: usize = 200_000;
 /// Who give up: so many at a time, so often.
 const GIVE_UP: (usize, usize) = (1_000, 1_000);
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &Bench<'_>) {
     let keys: Vec<_> = (0..KEYS).map(|id| format!("org:{id:08}")).collect();
     let mut random = fastrand::Rng::with_seed(7);
     let visits: Vec<&str> = (0..VISITS).map(|_| keys[random.usize(..KEYS)].as_str()).collect();
@@ -68,16 +68,25 @@ pub(crate) fn run(bench: &Bench) {
         }),
     ];
     let figures = compete(contestants, bench.rounds * 7, VISITS);
-    report(&format!("a free lock in the process, {KEYS} keys at random, one thread"), &figures);
+    let title = format!("A free lock in the process, {KEYS} keys at random, 1 thread");
+    bench.record.table(Table::of_figures("locks/local", title, &figures));
     let ratio = |peer: usize| figures[2].median / figures[peer].median;
-    bounded("with_lock / never cleaned", ratio(0), Bound::AtMost(3.0));
-    bounded("with_lock / removed after use", ratio(1), Bound::AtMost(3.0));
+    let bounded = |what: &str, value, bound| bench.record.bounded(what, value, bound);
+    bounded("with_lock / tokio mutex, never cleaned", ratio(0), Bound::AtMost(3.0));
+    bounded("with_lock / tokio mutex, removed after use", ratio(1), Bound::AtMost(3.0));
     let key = keys[7].as_str();
-    allocations("never cleaned", || ready(map.with_lock(key, async {})));
-    allocations("removed after use", || ready(removed.with_lock(key, async {})));
-    allocations("with_lock", || ready(local.with_lock(key, async {})).unwrap());
+    let columns = ["allocations", "bytes"];
+    let mut table = Table::new("locks/allocations", "Allocations of a free lock", &columns);
+    let mut row = |name: &str, call: &dyn Fn()| {
+        let info = measure(call);
+        table.row(name, &[info.count_total, info.bytes_total].map(|count| Some(count as f64)));
+    };
+    row("tokio mutex, never cleaned", &|| ready(map.with_lock(key, async {})));
+    row("tokio mutex, removed after use", &|| ready(removed.with_lock(key, async {})));
+    row("with_lock", &|| ready(local.with_lock(key, async {})).unwrap());
+    bench.record.table(table);
     assert!(removed.is_empty() && local.is_empty());
-    runtime.block_on(give_up(&local));
+    runtime.block_on(give_up(bench, &local));
 }
 
 fn ready<F: Future>(future: F) -> F::Output {
@@ -91,13 +100,8 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn allocations(what: &str, call: impl FnOnce()) {
-    let info = measure(call);
-    println!("  {what:<32} {:>5} allocations, {} bytes", info.count_total, info.bytes_total);
-}
-
 /// Callers who wait and give up, each thousand for a key of its own.
-async fn give_up(local: &LocalConcurrencyService) {
+async fn give_up(bench: &Bench<'_>, local: &LocalConcurrencyService) {
     let (at_a_time, times) = GIVE_UP;
     let options = LockOptions::default();
     let round = async |id: usize| {
@@ -119,19 +123,15 @@ async fn give_up(local: &LocalConcurrencyService) {
     for id in 0..10 {
         round(id).await;
     }
-    let before = rss();
+    let before = resident();
     for id in 0..times {
         round(id).await;
     }
-    let after = rss();
-    println!("  {} gave up: {before:.1} MiB before, {after:.1} MiB after", at_a_time * times);
+    let after = resident();
+    let bounded = |what: &str, value, bound| {
+        let name = format!("{what} after {} callers gave up", at_a_time * times);
+        bench.record.bounded(&name, value, bound);
+    };
     bounded("MiB more", after - before, Bound::AtMost(1.0));
     bounded("keys left", local.len() as f64, Bound::AtMost(0.0));
-}
-
-/// MiB of this process in memory.
-fn rss() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }

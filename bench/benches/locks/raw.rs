@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cache_bench::Times;
+use cache_bench_kit::Times;
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};

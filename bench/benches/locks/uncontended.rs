@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cache_bench::{Bound, Times, bounded};
+use cache_bench_kit::{Bound, Table, Times};
 
 use crate::Bench;
 use crate::contender::Contender;
@@ -14,7 +14,7 @@ use crate::raw;
 /// Taken and given back in one turn.
 const TURN: usize = 400;
 
-pub(crate) fn run(bench: &Bench) {
+pub(crate) fn run(bench: &Bench<'_>) {
     for (way, url) in &bench.ways {
         bench.runtime.block_on(async {
             let mut connection = raw::connection(url).await;
@@ -43,22 +43,30 @@ pub(crate) fn run(bench: &Bench) {
                     scripts.extend(acquires);
                 }
             }
-            println!("\na free lock, {way}");
-            round_trips.report("a round trip, GET");
-            scripts.report("our script to acquire, by hand");
-            ours.report();
-            polling.report();
-            rslock.report();
-            let round_trip = round_trips.percentile(50);
+            let round_trip = round_trips.percentile(50.0);
+            let by_hand = ours.acquire.percentile(50.0) / scripts.percentile(50.0);
             let [acquire, release] = [&mut ours.acquire, &mut ours.release]
-                .map(|times| times.percentile(50) / round_trip);
-            println!(
-                "  {:<32} {:>5.2}",
-                "acquire / the script by hand",
-                ours.acquire.percentile(50) / scripts.percentile(50)
-            );
-            bounded("acquire / round trip", acquire, Bound::AtMost(1.1));
-            bounded("release / round trip", release, Bound::AtMost(1.1));
+                .map(|times| times.percentile(50.0) / round_trip);
+            let names = [Ours::NAME, Polling::NAME, Rslock::NAME];
+            let [[a, b], [c, d], [e, f]] =
+                names.map(|name| ["acquire", "release"].map(|what| format!("{what}, {name}")));
+            let rows = vec![
+                ("a round trip, GET", &mut round_trips),
+                ("our script to acquire, by hand", &mut scripts),
+                (&*a, &mut ours.acquire),
+                (&*b, &mut ours.release),
+                (&*c, &mut polling.acquire),
+                (&*d, &mut polling.release),
+                (&*e, &mut rslock.acquire),
+                (&*f, &mut rslock.release),
+            ];
+            let (id, title) = (format!("locks/free/{way}"), format!("A free lock, {way}"));
+            bench.record.table(Table::of_times(id, title, rows));
+            let bounded = |what: &str, value| bench.record.bounded(what, value, Bound::AtMost(1.1));
+            bounded(&format!("acquire / round trip, {way}"), acquire);
+            bounded(&format!("release / round trip, {way}"), release);
+            let note = format!("To acquire takes {by_hand:.2} × the script by hand, {way}.");
+            bench.record.note(note);
         });
     }
 }
@@ -87,10 +95,5 @@ impl<C: Contender> Turns<C> {
                 self.release.add(took[1]);
             }
         }
-    }
-
-    fn report(&mut self) {
-        self.acquire.report(&format!("acquire, {}", C::NAME));
-        self.release.report(&format!("release, {}", C::NAME));
     }
 }

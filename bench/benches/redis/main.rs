@@ -1,59 +1,81 @@
-//! A hit in Redis: the typed call beside raw redis-rs and the Redis reads of other crates.
+//! Reads from Redis: the typed call beside raw redis-rs and the Redis reads of other crates.
 //!
 //! A server of its own, on this machine; 1,000 keys at random, 150 bytes of JSON each. Everything
 //! runs twice: as it is, and with client and server on one core, where no wake-up of another core
 //! hides what the client costs.
 //!
-//! `cargo bench -p cache-bench --bench redis -- 101` takes 101 rounds in place of 21.
+//! `cargo bench -p cache-bench --bench redis -- 101` takes 101 rounds; words name the parts to run:
+//! `tasks`, `batch`, `arrivals`, `large`.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
+mod arrivals;
 mod ours;
 mod peers;
 mod raw;
 mod reads;
-mod value;
+#[path = "../shared/timer.rs"]
+mod timer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cache_bench::{Bound, Contestant, Figure, bounded, compete, report_with_cpu, run_on_one_core};
+use cache_bench_kit::{Arguments, Bound, Contestant, Figure, Recorder, Table, Times, compete};
 use cache_testkit::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 
+use self::arrivals::{arrivals, arrivals_beside_large};
 use self::ours::Ours;
 use self::peers::cached::Cached;
+use self::peers::fred::Fred;
 use self::peers::hitbox::Hitbox;
 use self::peers::multi_tier_cache::MultiTierCache;
-use self::raw::{Raw, Timeout};
-use self::reads::{by_tasks, in_batches, one_by_one};
+use self::raw::{Raw, Settings};
+use self::reads::{Reads, ReadsLarge, by_tasks, in_batches};
 
-const ROUNDS: usize = 21;
-const TASKS: usize = 64;
+const KEYS: usize = 1_000;
+/// How many read at once, and how many reads make a turn.
+const TASKS: [(usize, usize); 4] = [(1, 1_000), (16, 16 * 300), (64, 64 * 150), (256, 256 * 60)];
 const BATCH: usize = 100;
-/// Says that this process is the one that runs on one core.
-const PINNED: &str = "--pinned";
+/// Small reads a second beside large ones, and alone.
+const BESIDE_LARGE: f64 = 500.0;
+const ALONE: f64 = 2_000.0;
+const LARGE: usize = 1024 * 1024;
+
+/// A part and the word that names it.
+type Part = (&'static str, fn(&Bench));
 
 fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let rounds = arguments.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
-    let pinned = arguments.iter().any(|word| word == PINNED);
-    let place = if pinned { "client and server on one core" } else { "all cores" };
-    let bench = Bench::new(rounds);
-    println!("\n== {place}, median of {rounds} turns (fastest–slowest) ==");
-    bench.sequential();
-    bench.concurrent();
-    bench.many();
-    drop(bench);
-    if !pinned {
-        run_on_one_core(&[PINNED, &rounds.to_string()]);
+    let arguments = Arguments::of_this_process();
+    let bench = Bench::new(&arguments);
+    let parts: [Part; 4] = [
+        ("tasks", Bench::by_tasks),
+        ("batch", Bench::in_batches),
+        ("arrivals", Bench::arrivals),
+        ("large", Bench::large),
+    ];
+    for (part, run) in parts {
+        if arguments.wants(part) {
+            run(&bench);
+        }
+    }
+    let Bench { record, .. } = bench;
+    record.save();
+    if !arguments.pinned {
+        arguments.run_on_one_core(&[]);
     }
 }
 
 struct Bench {
     rounds: usize,
+    /// Of arrivals, in each round.
+    time: Duration,
+    record: Recorder,
     ours: Arc<Ours>,
-    raw: Arc<Raw>,
+    raw: [Arc<Raw>; 3],
     raw_untimed: Arc<Raw>,
+    raw_default: Arc<Raw>,
+    fred: [Arc<Fred>; 2],
     cached: Arc<Cached>,
     hitbox: Arc<Hitbox>,
     multi_tier: Arc<MultiTierCache>,
@@ -63,16 +85,23 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(rounds: usize) -> Self {
+    fn new(arguments: &Arguments) -> Self {
         let server = RedisServer::start();
         let url = server.url();
         // As `#[tokio::main]` makes it: a worker per core that there is for us.
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+        let raw = |connections, settings| {
+            Arc::new(runtime.block_on(Raw::filled(&url, connections, settings)))
+        };
         Self {
-            rounds,
+            rounds: arguments.rounds_or(7, 51),
+            time: Duration::from_millis(arguments.choose(300, 3_000)),
+            record: Recorder::new("redis", arguments),
             ours: Arc::new(runtime.block_on(Ours::filled(&url))),
-            raw: Arc::new(runtime.block_on(Raw::filled(&url, Timeout::Budget))),
-            raw_untimed: Arc::new(runtime.block_on(Raw::filled(&url, Timeout::Never))),
+            raw: [1, 2, 4].map(|connections| raw(connections, Settings::AsOurs)),
+            raw_untimed: raw(1, Settings::NoTimeout),
+            raw_default: raw(1, Settings::Default),
+            fred: [1, 4].map(|clients| Arc::new(runtime.block_on(Fred::filled(&url, clients)))),
             cached: Arc::new(runtime.block_on(Cached::filled(&url))),
             hitbox: Arc::new(runtime.block_on(Hitbox::filled(&url))),
             multi_tier: Arc::new(runtime.block_on(MultiTierCache::filled(&url))),
@@ -81,49 +110,42 @@ impl Bench {
         }
     }
 
-    fn sequential(&self) {
-        let (runtime, visits) = (&self.runtime, visits(2_000));
-        let contestants = vec![
-            Contestant::new("raw redis-rs", || one_by_one(runtime, &self.raw, &visits)),
-            Contestant::new("raw redis-rs, no timeout", || {
-                one_by_one(runtime, &self.raw_untimed, &visits);
-            }),
-            Contestant::new("get, dyn CacheService", || one_by_one(runtime, &self.ours, &visits)),
-        ];
-        let figures = compete(contestants, self.rounds, visits.len());
-        report_with_cpu("get, one after the other", &figures);
-        bounded("get / raw", ratio(&figures, 2, 0), Bound::AtMost(1.08));
+    fn by_tasks(&self) {
+        for (tasks, reads) in TASKS {
+            let visits = visits(reads);
+            let contestants = vec![
+                self.reader("get, dyn CacheService", &self.ours, &visits, tasks),
+                self.reader("raw redis-rs, 1 connection", &self.raw[0], &visits, tasks),
+                self.reader("raw redis-rs, 2 connections", &self.raw[1], &visits, tasks),
+                self.reader("raw redis-rs, 4 connections", &self.raw[2], &visits, tasks),
+                self.reader("raw redis-rs, as it comes", &self.raw_default, &visits, tasks),
+                self.reader("redis-rs without timeouts", &self.raw_untimed, &visits, tasks),
+                self.reader("fred, 1 client", &self.fred[0], &visits, tasks),
+                self.reader("fred, pool of 4", &self.fred[1], &visits, tasks),
+                self.reader("cached, AsyncRedisCache", &self.cached, &visits, tasks),
+                self.reader("hitbox-redis, CacheBackend", &self.hitbox, &visits, tasks),
+                self.reader("multi-tier-cache, RedisCache", &self.multi_tier, &visits, tasks),
+            ];
+            let figures = compete(contestants, self.rounds, reads);
+            let in_words = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") };
+            let id = format!("redis/{in_words}");
+            let title = format!("Reads by {in_words}, time per read over all");
+            let table = Table::of_waits(id, title, &figures);
+            self.record.table(if tasks == 64 { table.with_bars("µs") } else { table });
+        }
     }
 
-    fn concurrent(&self) {
-        let (runtime, visits) = (&self.runtime, visits(TASKS * 200));
-        let contestants = vec![
-            Contestant::new("raw redis-rs", || by_tasks(runtime, &self.raw, &visits, TASKS)),
-            Contestant::new("raw redis-rs, no timeout", || {
-                by_tasks(runtime, &self.raw_untimed, &visits, TASKS);
-            }),
-            Contestant::new("get, dyn CacheService", || {
-                by_tasks(runtime, &self.ours, &visits, TASKS);
-            }),
-            Contestant::new("cached 4.1, AsyncRedisCache", || {
-                by_tasks(runtime, &self.cached, &visits, TASKS);
-            }),
-            Contestant::new("hitbox-redis 0.2, CacheBackend", || {
-                by_tasks(runtime, &self.hitbox, &visits, TASKS);
-            }),
-            Contestant::new("multi-tier-cache 0.6, RedisCache", || {
-                by_tasks(runtime, &self.multi_tier, &visits, TASKS);
-            }),
-        ];
-        let figures = compete(contestants, self.rounds, visits.len());
-        report_with_cpu(&format!("get by {TASKS} tasks, time per get over all"), &figures);
-        bounded("throughput / raw", ratio(&figures, 0, 2), Bound::AtLeast(0.9));
-        bounded("throughput / cached", ratio(&figures, 3, 2), Bound::AtLeast(1.0));
-        bounded("throughput / hitbox-redis", ratio(&figures, 4, 2), Bound::AtLeast(1.0));
-        bounded("throughput / multi-tier-cache", ratio(&figures, 5, 2), Bound::AtLeast(1.0));
+    fn reader<'a, R: Reads>(
+        &'a self,
+        name: &'a str,
+        reader: &'a Arc<R>,
+        visits: &'a Arc<[usize]>,
+        tasks: usize,
+    ) -> Contestant<'a> {
+        Contestant::new(name, move || by_tasks(&self.runtime, reader, visits, tasks))
     }
 
-    fn many(&self) {
+    fn in_batches(&self) {
         let (runtime, visits) = (&self.runtime, visits(BATCH * 100));
         self.server.command(&["CONFIG", "RESETSTAT"]);
         in_batches(runtime, &self.ours, &visits[..BATCH].into(), BATCH);
@@ -133,26 +155,81 @@ impl Bench {
 
         let contestants = vec![
             Contestant::new("raw redis-rs, MGET", || {
-                in_batches(runtime, &self.raw, &visits, BATCH);
-            }),
-            Contestant::new("raw redis-rs, MGET, no timeout", || {
-                in_batches(runtime, &self.raw_untimed, &visits, BATCH);
+                in_batches(runtime, &self.raw[1], &visits, BATCH);
             }),
             Contestant::new("get_many, dyn CacheService", || {
                 in_batches(runtime, &self.ours, &visits, BATCH);
             }),
         ];
         let figures = compete(contestants, self.rounds, visits.len() / BATCH);
-        report_with_cpu(&format!("get_many of {BATCH} (one MGET), time per call"), &figures);
-        bounded("get_many / raw", ratio(&figures, 2, 0), Bound::AtMost(1.15));
+        let title = format!("A batch of {BATCH} (one MGET), time per batch");
+        self.record.table(Table::of_waits("redis/batch", title, &figures));
+        let ratio = |figures: &[Figure]| figures[1].median / figures[0].median;
+        self.record.bounded("get_many / raw", ratio(&figures), Bound::AtMost(1.15));
+    }
+
+    /// Latency of small reads that do not wait for each other.
+    fn arrivals(&self) {
+        let mut times = <[Times; 4]>::default();
+        for round in 0..=self.rounds {
+            let runtime = &self.runtime;
+            let turns = [
+                arrivals(runtime, &self.ours, ALONE, self.time),
+                arrivals(runtime, &self.raw[0], ALONE, self.time),
+                arrivals(runtime, &self.raw[2], ALONE, self.time),
+                arrivals(runtime, &self.fred[0], ALONE, self.time),
+            ];
+            keep(&mut times, turns, round);
+        }
+        let [ours, raw, raw_of_4, fred] = &mut times;
+        let rows = vec![
+            ("get, dyn CacheService", ours),
+            ("raw redis-rs, 1 connection", raw),
+            ("raw redis-rs, 4 connections", raw_of_4),
+            ("fred, 1 client", fred),
+        ];
+        let title = format!("Latency of reads that arrive at random, {ALONE} a second");
+        self.record.table(Table::of_times("redis/arrivals", title, rows));
+    }
+
+    /// The same beside reads of a value of a mebibyte.
+    fn large(&self) {
+        let text = "x".repeat(LARGE);
+        self.runtime.block_on(async {
+            self.ours.store_large(&text).await;
+            self.raw[0].store_large(&text).await;
+        });
+        let mut times = <[Times; 3]>::default();
+        for round in 0..=self.rounds {
+            let (runtime, time) = (&self.runtime, self.time);
+            let turns = [
+                arrivals_beside_large(runtime, &self.ours, BESIDE_LARGE, time),
+                arrivals_beside_large(runtime, &self.raw[0], BESIDE_LARGE, time),
+                arrivals_beside_large(runtime, &self.raw[2], BESIDE_LARGE, time),
+            ];
+            keep(&mut times, turns, round);
+        }
+        let [ours, raw, raw_of_4] = &mut times;
+        let rows = vec![
+            ("get, dyn CacheService", ours),
+            ("raw redis-rs, 1 connection", raw),
+            ("raw redis-rs, 4 connections", raw_of_4),
+        ];
+        let title = format!(
+            "Latency of small reads, {BESIDE_LARGE} a second, beside two tasks that read 1 MiB each"
+        );
+        self.record.table(Table::of_times("redis/large", title, rows));
+    }
+}
+
+/// The first round does not count.
+fn keep<const N: usize>(times: &mut [Times; N], turns: [Times; N], round: usize) {
+    if round > 0 {
+        times.iter_mut().zip(turns).for_each(|(times, turn)| times.extend(turn));
     }
 }
 
 fn visits(count: usize) -> Arc<[usize]> {
     let mut random = fastrand::Rng::with_seed(7);
-    (0..count).map(|_| random.usize(..value::KEYS)).collect()
-}
-
-fn ratio(figures: &[Figure], above: usize, below: usize) -> f64 {
-    figures[above].median / figures[below].median
+    (0..count).map(|_| random.usize(..KEYS)).collect()
 }

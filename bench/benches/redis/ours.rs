@@ -1,13 +1,13 @@
 //! `Arc<dyn CacheService>` over Redis, with the settings of `RedisConfig` but for the budget.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use cache_bench_kit::value::{BUDGET, Org, TTL, key, org};
 use cache_core::{CacheService, CacheServiceExt};
 use cache_redis::{RedisCacheService, RedisConfig};
 
-use crate::reads::{Reads, ReadsMany};
-use crate::value::{BUDGET, KEYS, Org, key, org};
+use crate::KEYS;
+use crate::reads::{Reads, ReadsLarge, ReadsMany};
 
 pub(crate) struct Ours {
     cache: Arc<dyn CacheService>,
@@ -20,7 +20,7 @@ impl Ours {
         let cache = RedisCacheService::connect(config).await.unwrap();
         let keys: Vec<_> = (0..KEYS).map(key).collect();
         for (id, key) in keys.iter().enumerate() {
-            cache.set(key, &org(id), Duration::from_secs(3600)).await.unwrap();
+            cache.set(key, &org(id), TTL).await.unwrap();
         }
         Self { cache: Arc::new(cache), keys }
     }
@@ -37,5 +37,15 @@ impl ReadsMany for Ours {
         let keys: Vec<_> = ids.iter().map(|&id| self.keys[id].as_str()).collect();
         let found = self.cache.get_many(&keys).await.unwrap();
         found.into_iter().map(|org| org.expect("a hit")).collect()
+    }
+}
+
+impl ReadsLarge for Ours {
+    async fn store_large(&self, text: &str) {
+        self.cache.set("large", text, TTL).await.unwrap();
+    }
+
+    async fn read_large(&self) -> String {
+        self.cache.get("large").await.unwrap().expect("a hit")
     }
 }

@@ -4,9 +4,8 @@ use std::future::Future;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use cache_bench_kit::value::Org;
 use tokio::runtime::Runtime;
-
-use crate::value::Org;
 
 /// Reads one value, by its number. Keys are made ready before, in whatever form the client takes.
 pub(crate) trait Reads: Send + Sync + 'static {
@@ -18,12 +17,14 @@ pub(crate) trait ReadsMany: Send + Sync + 'static {
     fn read_many(&self, ids: &[usize]) -> impl Future<Output = Vec<Org>> + Send;
 }
 
-/// One after the other, in a task as a request handler is one.
-pub(crate) fn one_by_one<R: Reads>(runtime: &Runtime, reader: &Arc<R>, visits: &Arc<[usize]>) {
-    by_tasks(runtime, reader, visits, 1);
+/// Reads a value of a mebibyte.
+pub(crate) trait ReadsLarge: Reads {
+    fn store_large(&self, text: &str) -> impl Future<Output = ()> + Send;
+
+    fn read_large(&self) -> impl Future<Output = String> + Send;
 }
 
-/// By `tasks` tasks at once, each its share.
+/// By `tasks` tasks at once, each its share; one is as a request handler.
 pub(crate) fn by_tasks<R: Reads>(
     runtime: &Runtime,
     reader: &Arc<R>,

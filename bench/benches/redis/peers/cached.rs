@@ -3,12 +3,11 @@
 //! Its own choices: `MessagePack`, one connection, a pipeline of one GET. `refresh_on_hit` is off,
 //! as it would send a PEXPIRE along. `client_side_caching` is off: it answers from memory.
 
-use std::time::Duration;
-
 use ::cached::{AsyncRedisCache, ConcurrentCachedAsync};
+use cache_bench_kit::value::{Org, TTL, key, org};
 
+use crate::KEYS;
 use crate::reads::Reads;
-use crate::value::{KEYS, Org, key, org};
 
 pub(crate) struct Cached {
     cache: AsyncRedisCache<String, Org>,
@@ -19,7 +18,7 @@ impl Cached {
     pub(crate) async fn filled(url: &str) -> Self {
         let cache = AsyncRedisCache::builder("bench")
             .connection_string(url)
-            .ttl(Duration::from_secs(3600))
+            .ttl(TTL)
             .build()
             .await
             .unwrap();

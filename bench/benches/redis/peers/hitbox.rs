@@ -12,15 +12,22 @@ use ::hitbox::{
     CacheContext, CacheKey, CachePolicy, CacheValue, CacheableResponse, EntityPolicyConfig,
     Predicate, ResponseCachePolicy,
 };
+use cache_bench_kit::value::{Org, key, org};
 use hitbox_redis::{ConnectionMode, RedisBackend};
+use serde::{Deserialize, Serialize};
 
+use crate::KEYS;
 use crate::reads::Reads;
-use crate::value::{KEYS, Org, key, org};
 
 pub(crate) struct Hitbox {
     backend: RedisBackend,
     keys: Vec<CacheKey>,
 }
+
+/// As it must be of this crate to be cached.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Cached(Org);
 
 impl Hitbox {
     pub(crate) async fn filled(url: &str) -> Self {
@@ -28,9 +35,9 @@ impl Hitbox {
         let backend = RedisBackend::builder().connection(mode).build().unwrap();
         let keys: Vec<_> = (0..KEYS).map(|id| CacheKey::from_str("org", &key(id))).collect();
         for (id, key) in keys.iter().enumerate() {
-            let value = CacheValue::new(org(id), None, None);
+            let value = CacheValue::new(Cached(org(id)), None, None);
             let mut context = CacheContext::default().boxed();
-            backend.set::<Org>(key, &value, &mut context).await.unwrap();
+            backend.set::<Cached>(key, &value, &mut context).await.unwrap();
         }
         Self { backend, keys }
     }
@@ -39,13 +46,13 @@ impl Hitbox {
 impl Reads for Hitbox {
     async fn read(&self, id: usize) -> Org {
         let mut context = CacheContext::default().boxed();
-        let found = self.backend.get::<Org>(&self.keys[id], &mut context).await.unwrap();
-        found.expect("a hit").into_inner()
+        let found = self.backend.get::<Cached>(&self.keys[id], &mut context).await.unwrap();
+        found.expect("a hit").into_inner().0
     }
 }
 
 /// As `hitbox-core` has it for its scalars. A read asks for none of it.
-impl CacheableResponse for Org {
+impl CacheableResponse for Cached {
     type Cached = Self;
     type Subject = Self;
     type IntoCachedFuture = Ready<CachePolicy<Self, Self>>;

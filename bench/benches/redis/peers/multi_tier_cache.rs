@@ -3,12 +3,11 @@
 //! Its best: `CacheBackend::get`, a plain GET. Its `CacheManager` reads the tier by
 //! `get_with_ttl`, a pipeline of GET and PTTL, after the tier before and an in-flight map.
 
-use std::time::Duration;
-
 use ::multi_tier_cache::{Bytes, CacheBackend, RedisCache};
+use cache_bench_kit::value::{Org, TTL, key, org};
 
+use crate::KEYS;
 use crate::reads::Reads;
-use crate::value::{KEYS, Org, key, org};
 
 pub(crate) struct MultiTierCache {
     tier: RedisCache,
@@ -21,7 +20,7 @@ impl MultiTierCache {
         let keys: Vec<_> = (0..KEYS).map(|id| format!("tier:{}", key(id))).collect();
         for (id, key) in keys.iter().enumerate() {
             let json = Bytes::from(serde_json::to_vec(&org(id)).unwrap());
-            tier.set_with_ttl(key, json, Duration::from_secs(3600)).await.unwrap();
+            tier.set_with_ttl(key, json, TTL).await.unwrap();
         }
         Self { tier, keys }
     }

@@ -21,10 +21,6 @@ impl Timer {
         Self(AsyncFd::new(timer).unwrap())
     }
 
-    pub(crate) async fn sleep(&mut self, time: Duration) {
-        self.sleep_until(Instant::now() + time).await;
-    }
-
     /// May be dropped, and called again.
     pub(crate) async fn sleep_until(&mut self, then: Instant) {
         loop {

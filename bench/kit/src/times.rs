@@ -17,17 +17,23 @@ impl Times {
         self.0.extend(others.0);
     }
 
-    /// Microseconds that `percent` of the times stay within; 0 if there are none.
-    pub fn percentile(&mut self, percent: usize) -> f64 {
-        self.0.sort_unstable();
-        let at = (self.0.len() * percent / 100).min(self.0.len().saturating_sub(1));
-        self.0.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
-    /// Prints them.
-    #[allow(clippy::print_stdout, reason = "a benchmark reports on standard output")]
-    pub fn report(&mut self, what: &str) {
-        let [min, median, late, max] = [0, 50, 99, 100].map(|percent| self.percentile(percent));
-        println!("  {what:<44} p50 {median:>7.1} µs  p99 {late:>7.1} µs  ({min:.1}–{max:.1})");
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Microseconds that `percent` of the times stay within; 0 if there are none.
+    pub fn percentile(&mut self, percent: f64) -> f64 {
+        self.0.sort_unstable();
+        let at = (self.0.len() as f64 * percent / 100.0) as usize;
+        let at = at.min(self.0.len().saturating_sub(1));
+        self.0.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e6)
     }
 }

@@ -1,0 +1,29 @@
+//! What a hit allocates.
+
+use allocation_counter::measure;
+use cache_bench_kit::Table;
+use cache_bench_kit::value::Size;
+
+use crate::Bench;
+use crate::peers::{PEERS, Setting};
+
+const HITS: usize = 1_000;
+
+pub(crate) fn run(bench: &Bench) {
+    let (runtime, url) = (&bench.runtime, bench.server.url());
+    let title = "Allocations of a hit, values of 150 B";
+    let mut table = Table::new("near/allocations", title, &["allocations", "bytes"]);
+    let visits: Vec<usize> = (0..HITS).collect();
+    for (name, make) in PEERS {
+        let setting = Setting { keys: HITS, size: Size::Small, runtime, url: &url };
+        let peer = make(setting);
+        peer.hits(&visits, runtime);
+        // Going into a runtime and out of it is no part of a hit.
+        let none = measure(|| peer.hits(&[], runtime));
+        let all = measure(|| peer.hits(&visits, runtime));
+        let per_hit = |all: u64, none: u64| Some(all.saturating_sub(none) as f64 / HITS as f64);
+        let count = per_hit(all.count_total, none.count_total);
+        table.row(name, &[count, per_hit(all.bytes_total, none.bytes_total)]);
+    }
+    bench.record.table(table);
+}

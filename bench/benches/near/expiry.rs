@@ -1,0 +1,205 @@
+//! A million entries of which most expire soon: what that costs readers, and when memory comes back.
+//!
+//! Each contestant has a process of its own, as memory is counted by process. A reader asks for keys
+//! that stay, without pause, and writes one of them now and then; every tenth of a second its slowest
+//! thousand reads and the memory are noted. What stays was put in first, so that no page of the rest is
+//! held up by it.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache_bench_kit::value::{Org, TTL, key, org};
+use cache_bench_kit::{Line, Plot, Table, resident};
+use cache_core::{CacheService, CacheServiceExt};
+use cache_quick::QuickCacheService;
+use moka::Expiry;
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+
+use crate::Bench;
+
+/// Says that this process is one of a contestant.
+pub(crate) const AGED: &str = "aged";
+const ENTRIES: usize = 1_000_000;
+/// Of which these stay; the others expire within four seconds.
+const STAYS: usize = ENTRIES / 10;
+const SOON: std::ops::Range<u64> = 1_000..5_000;
+/// When these seconds begin: the last entry is in by then.
+const FILLED: Duration = Duration::from_secs(5);
+/// Reads between two looks at the clock.
+const READS: usize = 1_000;
+const NOTE: Duration = Duration::from_millis(100);
+/// Without mini-moka: behind its one mutex a million writes take twenty seconds.
+const CONTESTANTS: [&str; 2] = ["ours, quick", "raw moka, Expiry"];
+
+/// What a process tells.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    seconds: f64,
+    resident: f64,
+    entries: u64,
+    /// Nanoseconds each, of the slowest thousand.
+    read: f64,
+}
+
+pub(crate) fn run(bench: &Bench) {
+    let seconds = bench.arguments.choose("10", "60");
+    let columns = [
+        "entries at the end",
+        "MiB full",
+        "MiB at the end",
+        "MiB back by s",
+        "read ns",
+        "slowest 1,000 reads, ns each",
+    ];
+    let title = format!("{ENTRIES} entries, 9 of 10 expire within 4 s: memory and reads");
+    let mut table = Table::new("near/expiry", title, &columns);
+    let (mut memory, mut entries, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+    for name in CONTESTANTS {
+        let program = std::env::current_exe().unwrap();
+        let output = Command::new(program).args([AGED, name, seconds]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let notes: Vec<Note> = serde_json::from_slice(&output.stdout).unwrap();
+        table.row(name, &summary(&notes));
+        let points =
+            |of: fn(&Note) -> f64| notes.iter().map(|note| (note.seconds, of(note))).collect();
+        memory.push(Line { name: name.to_owned(), points: points(|note| note.resident) });
+        let count = |note: &Note| note.entries as f64;
+        entries.push(Line { name: name.to_owned(), points: points(count) });
+        reads.push(Line { name: name.to_owned(), points: points(|note| note.read) });
+    }
+    bench.record.table(table);
+    let plot = |id: &str, title: &str, y: &str, lines| {
+        let (id, title, y) = (id.to_owned(), title.to_owned(), y.to_owned());
+        bench.record.plot(Plot { id, title, x: "s since the last insert".to_owned(), y, lines });
+    };
+    plot("expiry memory", "Memory while entries expire", "MiB resident", memory);
+    plot("expiry entries", "Entries that are counted while they expire", "entries", entries);
+    plot("expiry reads", "The slowest thousand reads meanwhile", "ns per read", reads);
+}
+
+fn summary(notes: &[Note]) -> [Option<f64>; 6] {
+    let full = notes.iter().map(|note| note.resident).fold(0.0, f64::max);
+    let last = notes.last().unwrap();
+    let end = last.resident;
+    // Nine tenths of what comes back at all.
+    let back = notes.iter().rfind(|note| note.resident > end + (full - end) * 0.1);
+    let mut each: Vec<f64> = notes.iter().map(|note| note.read).collect();
+    each.sort_by(f64::total_cmp);
+    let slowest = each.last().copied();
+    let entries = Some(last.entries as f64);
+    [
+        entries,
+        Some(full),
+        Some(end),
+        back.map(|note| note.seconds),
+        Some(each[each.len() / 2]),
+        slowest,
+    ]
+}
+
+/// What runs in a process of its own: one contestant. Tells its notes in JSON.
+#[allow(clippy::print_stdout, reason = "how it tells them")]
+pub(crate) fn aged(name: &str, seconds: usize, runtime: &Runtime) {
+    let time = Duration::from_secs(seconds as u64);
+    let keys: Vec<_> = (0..ENTRIES).map(key).collect();
+    let capacity = 2 * ENTRIES as u64;
+    let notes = match name {
+        "ours, quick" => {
+            let cache = QuickCacheService::builder().max_capacity(capacity).build();
+            age(&Ours { cache: Arc::new(cache), runtime }, &keys, time)
+        }
+        _ => {
+            age(&Cache::builder().max_capacity(capacity).expire_after(OwnTtl).build(), &keys, time)
+        }
+    };
+    println!("{}", serde_json::to_string(&notes).unwrap());
+}
+
+/// A cache with a TTL for each entry.
+trait Aging {
+    fn set(&self, key: &str, org: Org, ttl: Duration);
+    /// Whether it is there.
+    fn get(&self, key: &str) -> bool;
+    fn entries(&self) -> u64;
+}
+
+struct Ours<'a> {
+    cache: Arc<dyn CacheService>,
+    runtime: &'a Runtime,
+}
+
+impl Aging for Ours<'_> {
+    fn set(&self, key: &str, org: Org, ttl: Duration) {
+        self.runtime.block_on(self.cache.set(key, &org, ttl)).unwrap();
+    }
+
+    fn get(&self, key: &str) -> bool {
+        self.runtime.block_on(self.cache.get_arc::<Org>(key)).unwrap().is_some()
+    }
+
+    fn entries(&self) -> u64 {
+        self.cache.stats().entries
+    }
+}
+
+/// As `moka` documents a TTL for each entry.
+struct OwnTtl;
+
+impl Expiry<String, Arc<(Duration, Org)>> for OwnTtl {
+    fn expire_after_create(
+        &self,
+        _: &String,
+        value: &Arc<(Duration, Org)>,
+        _: Instant,
+    ) -> Option<Duration> {
+        Some(value.0)
+    }
+}
+
+impl Aging for Cache<String, Arc<(Duration, Org)>> {
+    fn set(&self, key: &str, org: Org, ttl: Duration) {
+        self.insert(key.to_owned(), Arc::new((ttl, org)));
+    }
+
+    fn get(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    fn entries(&self) -> u64 {
+        self.entry_count()
+    }
+}
+
+fn age(cache: &impl Aging, keys: &[String], time: Duration) -> Vec<Note> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let filling = Instant::now();
+    for (id, key) in keys.iter().enumerate() {
+        let left = FILLED.saturating_sub(filling.elapsed());
+        let soon = left + Duration::from_millis(random.u64(SOON));
+        cache.set(key, org(id), if id < STAYS { TTL } else { soon });
+    }
+    let mut notes = Vec::new();
+    let (start, mut last, mut slowest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    while start.elapsed() < time {
+        let begun = Instant::now();
+        for _ in 0..READS {
+            assert!(cache.get(&keys[random.usize(..STAYS)]), "what stays is there");
+        }
+        slowest = slowest.max(begun.elapsed());
+        let id = random.usize(..STAYS);
+        cache.set(&keys[id], org(id), TTL);
+        if last.elapsed() >= NOTE {
+            notes.push(Note {
+                seconds: start.elapsed().as_secs_f64(),
+                resident: resident(),
+                entries: cache.entries(),
+                read: slowest.as_secs_f64() * 1e9 / READS as f64,
+            });
+            (last, slowest) = (Instant::now(), Duration::ZERO);
+        }
+    }
+    notes
+}

@@ -1,0 +1,70 @@
+//! In the memory of the process: hits, writes, expiry and bytes, beside the raw engines and the caches
+//! of other crates.
+//!
+//! 10,000 keys at random and 64 hot ones, values of 150 bytes and of 4 KiB, one thread and two. Each
+//! key has a value of its own, as in a real cache. Ours is the hybrid with a Redis behind it and the
+//! bus up, and each backend alone.
+//!
+//! `cargo bench -p cache-bench --bench near -- 21` takes 21 rounds; words name the parts to run: `hits`,
+//! `allocations`, `instructions`, `memory`, `growth`, `writes`, `expiry`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
+
+mod allocations;
+mod expiry;
+mod growth;
+mod hits;
+mod instructions;
+mod memory;
+mod peers;
+mod writes;
+
+use cache_bench_kit::{Arguments, Recorder};
+use cache_testkit::RedisServer;
+use tokio::runtime::{Builder, Runtime};
+
+/// What the parts run with.
+struct Bench {
+    arguments: Arguments,
+    record: Recorder,
+    // Before the server, which what runs on it uses.
+    runtime: Runtime,
+    server: RedisServer,
+}
+
+/// A part and the word that names it.
+type Part = (&'static str, fn(&Bench));
+
+const PARTS: [Part; 7] = [
+    ("hits", hits::run),
+    ("allocations", allocations::run),
+    ("instructions", instructions::run),
+    ("memory", memory::run),
+    ("growth", growth::run),
+    ("writes", writes::run),
+    ("expiry", expiry::run),
+];
+
+fn main() {
+    let arguments = Arguments::of_this_process();
+    let server = RedisServer::start();
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    // In processes that this one starts.
+    match arguments.words.as_slice() {
+        [word, name] if word == instructions::COUNTED => {
+            return instructions::counted(name, &runtime, &server.url());
+        }
+        [word, name] if word == expiry::AGED => {
+            return expiry::aged(name, arguments.rounds_or(0, 0), &runtime);
+        }
+        _ => {}
+    }
+    let record = Recorder::new("near", &arguments);
+    let bench = Bench { arguments, record, runtime, server };
+    for (part, run) in PARTS {
+        if bench.arguments.wants(part) {
+            run(&bench);
+        }
+    }
+    bench.record.save();
+}

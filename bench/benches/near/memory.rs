@@ -1,0 +1,67 @@
+//! Bytes per entry when as many entries are held as fit, beside raw `quick_cache` with the same keys and
+//! values.
+
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use cache_bench_kit::Table;
+use cache_bench_kit::value::{Org, key, org};
+use cache_core::{CacheServiceExt, CacheStore};
+use cache_quick::QuickCacheService;
+use quick_cache::sync::Cache;
+
+use crate::Bench;
+
+const ENTRIES: usize = 100_000;
+
+pub(crate) fn run(bench: &Bench) {
+    let title = format!("Bytes per entry, {ENTRIES} entries of 150 B of JSON");
+    let mut table = Table::new("near/memory", title, &["bytes", "entries held"]);
+    let keys: Vec<_> = (0..ENTRIES).map(key).collect();
+    let json = |id| serde_json::to_vec(&org(id)).unwrap().into_boxed_slice();
+    let (bytes, held) = raw(&keys, |id| Arc::new(org(id)));
+    table.row("raw quick_cache, decoded", &[Some(bytes), Some(held)]);
+    let (bytes, held) = raw(&keys, json);
+    table.row("raw quick_cache, encoded", &[Some(bytes), Some(held)]);
+    let (bytes, held) = raw(&keys, |id| (json(id), Arc::new(org(id))));
+    table.row("raw quick_cache, encoded and decoded", &[Some(bytes), Some(held)]);
+
+    let mut cache = None;
+    let encoded = measure(|| {
+        let made = QuickCacheService::builder().max_capacity(ENTRIES as u64).build();
+        bench.runtime.block_on(async {
+            for (id, key) in keys.iter().enumerate() {
+                made.set(key, &org(id), None).await.unwrap();
+            }
+        });
+        cache = Some(made);
+    });
+    let cache = cache.unwrap();
+    let decoded = measure(|| {
+        bench.runtime.block_on(async {
+            for key in &keys {
+                let _ = cache.get_arc::<Org>(key).await.unwrap();
+            }
+        });
+    });
+    let held = cache.stats().entries as f64;
+    let per_entry = |bytes: i64| Some(bytes as f64 / held);
+    table.row("ours, encoded", &[per_entry(encoded.bytes_current), Some(held)]);
+    let both = encoded.bytes_current + decoded.bytes_current;
+    table.row("ours, encoded and decoded", &[per_entry(both), Some(held)]);
+    bench.record.table(table);
+}
+
+/// Bytes per entry, and how many entries are held.
+fn raw<V: Clone>(keys: &[String], value: impl Fn(usize) -> V) -> (f64, f64) {
+    let mut cache = None;
+    let bytes = measure(|| {
+        let made = Cache::<Box<str>, V>::new(ENTRIES);
+        for (id, key) in keys.iter().enumerate() {
+            made.insert(key.as_str().into(), value(id));
+        }
+        cache = Some(made);
+    });
+    let held = cache.unwrap().len() as f64;
+    (bytes.bytes_current as f64 / held, held)
+}

@@ -1,0 +1,118 @@
+//! Accesses as they come: what is answered from memory, and how fast, on a generated Zipf and on recorded
+//! traces.
+//!
+//! `cargo bench -p cache-bench --bench trace -- --trace FILE`: big-endian `u32` keys, one per access, plain
+//! or xz; any number of them. Without `--full` only the first half million accesses of each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
+
+mod peers;
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use cache_bench_kit::{Arguments, Contestant, Recorder, Table, Trace, compete, optimum, zipf};
+
+use self::peers::{CACHES, Cache};
+
+/// Hundredths of the number of different keys.
+const CAPACITIES: [usize; 3] = [1, 5, 20];
+/// At which it is timed.
+const TIMED: usize = 5;
+const KEYS: u32 = 100_000;
+const SKEW: f64 = 0.9;
+/// Accesses of a trace in a quick run, and those of them that are timed.
+const QUICK: usize = 500_000;
+const TIMED_QUICK: usize = 100_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::of_this_process();
+    let count = arguments.choose(QUICK, 10 * QUICK);
+    let name = format!("zipf-{SKEW}");
+    let mut traces = vec![Trace { name, accesses: zipf(KEYS, SKEW, count, 7) }];
+    for path in &arguments.traces {
+        traces.push(Trace::read(path)?);
+    }
+    let record = Recorder::new("trace", &arguments);
+    for mut trace in traces {
+        trace.accesses.truncate(arguments.choose(QUICK, usize::MAX));
+        let replay = Replay::of(&trace);
+        replay.hit_ratios(&record);
+        for threads in [1, 2] {
+            let count = arguments.choose(TIMED_QUICK, usize::MAX);
+            replay.times(&record, threads, count, arguments.rounds_or(3, 15));
+        }
+    }
+    record.save();
+    Ok(())
+}
+
+/// A trace, made ready.
+struct Replay<'a> {
+    trace: &'a Trace,
+    /// Numbers of keys, in order.
+    accesses: Vec<usize>,
+    keys: Vec<String>,
+}
+
+impl<'a> Replay<'a> {
+    fn of(trace: &'a Trace) -> Self {
+        let (mut numbers, mut keys) = (HashMap::new(), Vec::new());
+        let mut number = |&key: &u32| {
+            *numbers.entry(key).or_insert_with(|| {
+                keys.push(format!("entity:{key:010}"));
+                keys.len() - 1
+            })
+        };
+        let accesses = trace.accesses.iter().map(&mut number).collect();
+        Self { trace, accesses, keys }
+    }
+
+    fn capacity(&self, percent: usize) -> usize {
+        (self.keys.len() * percent / 100).max(1)
+    }
+
+    fn hit_ratios(&self, record: &Recorder) {
+        let capacities = CAPACITIES.map(|percent| self.capacity(percent));
+        let columns = capacities.map(|capacity| format!("{capacity} entries, % hits"));
+        let (name, accesses, keys) = (&self.trace.name, self.accesses.len(), self.keys.len());
+        let title = format!("Hit ratio, {name}: {accesses} accesses of {keys} keys");
+        let columns = columns.each_ref().map(String::as_str);
+        let mut table = Table::new(format!("hit ratio/{name}"), title, &columns);
+        let percent = |hits: usize| Some(hits as f64 * 100.0 / accesses as f64);
+        for (name, make) in CACHES {
+            let hits = |capacity| percent(make(capacity).replay(&self.accesses, &self.keys));
+            table.row(name, &capacities.map(hits));
+        }
+        let best = |capacity| percent(optimum(&self.trace.accesses, capacity));
+        table.row("optimum (Bélády)", &capacities.map(best));
+        record.table(table);
+    }
+
+    fn times(&self, record: &Recorder, threads: usize, count: usize, rounds: usize) {
+        let accesses = &self.accesses[..count.min(self.accesses.len())];
+        let capacity = self.capacity(TIMED);
+        let caches = CACHES.map(|(name, make)| (name, make(capacity)));
+        let contestants = caches
+            .iter()
+            .map(|(name, cache)| Contestant::new(name, || self.by(threads, &**cache, accesses)));
+        let figures = compete(contestants.collect(), rounds, accesses.len());
+        let in_words = if threads == 1 { "1 thread" } else { "2 threads" };
+        let name = &self.trace.name;
+        let title = format!("An access of {name}, {capacity} entries held, {in_words}");
+        record.table(Table::of_figures(format!("trace/{name}/{in_words}"), title, &figures));
+    }
+
+    /// All accesses by one thread, or each half by one of two.
+    fn by(&self, threads: usize, cache: &dyn Cache, accesses: &[usize]) {
+        if threads == 1 {
+            cache.replay(accesses, &self.keys);
+            return;
+        }
+        let (one, other) = accesses.split_at(accesses.len() / 2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| cache.replay(one, &self.keys));
+            cache.replay(other, &self.keys);
+        });
+    }
+}

@@ -1,0 +1,94 @@
+//! Contestants that take turns.
+
+use std::time::Instant;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::Spread;
+
+/// One of several ways to do the same thing.
+pub struct Contestant<'a> {
+    name: &'a str,
+    turn: Box<dyn FnMut() + 'a>,
+    warm_up: Option<Box<dyn FnMut() + 'a>>,
+    seconds: Vec<f64>,
+    /// Of the processor, in all threads.
+    cpu_seconds: Vec<f64>,
+}
+
+impl<'a> Contestant<'a> {
+    /// `turn` does the work of one turn.
+    pub fn new(name: &'a str, turn: impl FnMut() + 'a) -> Self {
+        let (turn, warm_up) = (Box::new(turn), None);
+        Self { name, turn, warm_up, seconds: Vec::new(), cpu_seconds: Vec::new() }
+    }
+
+    /// Does `warm_up` before each turn; that is not counted.
+    #[must_use]
+    pub fn warmed(self, warm_up: impl FnMut() + 'a) -> Self {
+        Self { warm_up: Some(Box::new(warm_up)), ..self }
+    }
+}
+
+impl std::fmt::Debug for Contestant<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contestant").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a contestant's turns took per operation.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Whose.
+    pub name: String,
+    /// Nanoseconds per operation: the median turn.
+    pub median: f64,
+    /// The fastest turn.
+    pub min: f64,
+    /// The slowest turn.
+    pub max: f64,
+    /// Nanoseconds of processor time per operation, in all threads of this process: the median
+    /// turn.
+    pub cpu: f64,
+}
+
+/// Lets the contestants take turns for `rounds` rounds, after one that does not count. Each round
+/// begins with another one, so that nobody always comes after the same.
+pub fn compete(
+    mut contestants: Vec<Contestant<'_>>,
+    rounds: usize,
+    operations: usize,
+) -> Vec<Figure> {
+    for round in 0..=rounds {
+        for turn in 0..contestants.len() {
+            let at = (round + turn) % contestants.len();
+            let contestant = &mut contestants[at];
+            if let Some(warm_up) = &mut contestant.warm_up {
+                warm_up();
+            }
+            let (start, cpu_start) = (Instant::now(), cpu_seconds());
+            (contestant.turn)();
+            let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu_start);
+            if round > 0 {
+                contestant.seconds.push(seconds);
+                contestant.cpu_seconds.push(cpu);
+            }
+        }
+    }
+    contestants.into_iter().map(|contestant| figure(&contestant, operations)).collect()
+}
+
+fn figure(contestant: &Contestant<'_>, operations: usize) -> Figure {
+    let per_operation = 1e9 / operations as f64;
+    let turns = Spread::of(contestant.seconds.iter().map(|seconds| seconds * per_operation));
+    let cpu = Spread::of(contestant.cpu_seconds.iter().map(|seconds| seconds * per_operation));
+    let Spread { median, min, max } = turns;
+    Figure { name: contestant.name.to_owned(), median, min, max, cpu: cpu.median }
+}
+
+/// Of the processor, by all threads of this process so far.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
