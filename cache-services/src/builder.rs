@@ -139,7 +139,7 @@ impl CacheServicesBuilder {
     ///
     /// Dropping the future makes nothing.
     pub async fn build(self) -> Result<CacheServices, CacheError> {
-        self.config.check()?;
+        self.config.validate()?;
         let config = self.config;
         if let Some(url) = config.redis_url.as_deref().filter(|url| !url.trim().is_empty()) {
             return redis::build(url.trim(), &config).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cache_core::{CacheError, TracedKeys};
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::redis_url::Shown;
 use crate::{env, seconds};
 
@@ -131,8 +131,8 @@ impl CacheConfig {
     ///
     /// # Errors
     ///
-    /// [`Config`](cache_core::ErrorKind::Config) naming the variable, its value and what would be
-    /// right.
+    /// [`Config`](cache_core::ErrorKind::Config) naming every variable that is wrong, its value and
+    /// what would be right.
     pub fn from_env() -> Result<Self, CacheError> {
         Self::from_vars(|name| std::env::var_os(name))
     }
@@ -152,11 +152,49 @@ impl CacheConfig {
     /// # Ok::<_, cache_services::CacheError>(())
     /// ```
     pub fn from_vars(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, CacheError> {
-        Ok(env::read(lookup)?)
+        Self::default().with_vars(lookup)
     }
 
-    /// Checks what a type cannot.
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+    /// These settings, with those on top that `lookup` knows a variable for: for a service that reads
+    /// a file and lets the environment go before it.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    ///
+    /// ```
+    /// use cache_services::CacheConfig;
+    ///
+    /// let file = CacheConfig { namespace: "billing".into(), ..CacheConfig::default() };
+    /// let config = file.with_vars(|name| (name == "CACHE_MAX_CAPACITY").then(|| "500".into()))?;
+    /// assert_eq!((config.namespace.as_str(), config.max_capacity), ("billing", Some(500)));
+    /// # Ok::<_, cache_services::CacheError>(())
+    /// ```
+    pub fn with_vars(self, lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, CacheError> {
+        Ok(env::read(self, lookup)?)
+    }
+
+    /// Checks what a type cannot, as building the services does: for a service that wants to tell of
+    /// everything that is wrong before it begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config) naming every setting that is wrong, its value and what
+    /// would be right.
+    ///
+    /// ```
+    /// use cache_services::CacheConfig;
+    /// use std::time::Duration;
+    ///
+    /// let config = CacheConfig { default_ttl: Duration::ZERO, ..CacheConfig::default() };
+    /// assert!(config.validate().unwrap_err().to_string().contains("default_ttl_secs"));
+    /// ```
+    pub fn validate(&self) -> Result<(), CacheError> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(Faults(faults).into()) }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
         let Self {
             redis_url: _,
             namespace,
@@ -172,8 +210,9 @@ impl CacheConfig {
             start_degraded: _,
             traced_keys: _,
         } = self;
+        let mut faults = Vec::new();
         if *default_ttl < SHORTEST {
-            return Err(Fault::value(
+            faults.push(Fault::value(
                 "default_ttl_secs (CACHE_TTL_SECS)",
                 default_ttl.as_secs_f64(),
                 "at least 0.001: with a TTL of zero nothing would ever be found; to store nothing, \
@@ -181,7 +220,7 @@ impl CacheConfig {
             ));
         }
         if let Some(idle) = time_to_idle.filter(|idle| *idle < SHORTEST) {
-            return Err(Fault::value(
+            faults.push(Fault::value(
                 "time_to_idle_secs (CACHE_IDLE_SECS)",
                 idle.as_secs_f64(),
                 "at least 0.001: with an idle time of zero nothing would ever be found; leave it \
@@ -189,7 +228,7 @@ impl CacheConfig {
             ));
         }
         if let Some(ttl) = near_ttl.filter(|ttl| *ttl < SHORTEST) {
-            return Err(Fault::value(
+            faults.push(Fault::value(
                 "near_ttl_secs (CACHE_NEAR_TTL_SECS)",
                 ttl.as_secs_f64(),
                 "at least 0.001: with a TTL of zero the near tier would hold nothing; to have none, \
@@ -197,7 +236,7 @@ impl CacheConfig {
             ));
         }
         if *memory == MemoryBackend::Moka && max_weight_bytes.is_some() {
-            return Err(Fault::MokaHasNoWeights);
+            faults.push(Fault::MokaHasNoWeights);
         }
         let odd = |letter: char| letter.is_whitespace() || letter.is_control();
         for (setting, text) in
@@ -206,10 +245,10 @@ impl CacheConfig {
             if text.len() > LONGEST_NAMESPACE || text.contains(odd) {
                 let wanted =
                     "up to 128 bytes without blanks or control characters, such as billing";
-                return Err(Fault::value(setting, text, wanted));
+                faults.push(Fault::value(setting, text, wanted));
             }
         }
-        Ok(())
+        faults
     }
 }
 

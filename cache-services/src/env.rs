@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use cache_core::TracedKeys;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 use crate::{CacheConfig, seconds};
 
 pub(crate) const BACKENDS: &str = "quick or moka";
@@ -16,61 +16,67 @@ const BYTES: &str = "a whole number of bytes from 0 to 18446744073709551615, suc
 const TRACED: &str = "hashed or clear";
 const SWITCH: &str = "on or off (also true or false, 1 or 0)";
 
-/// The settings among the variables that `lookup` knows; the defaults for those it does not.
-pub(crate) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<CacheConfig, Fault> {
-    let vars = Vars { lookup };
-    let default = CacheConfig::default();
+/// `base` with the settings among the variables that `lookup` knows.
+pub(crate) fn read(
+    base: CacheConfig,
+    lookup: impl Fn(&str) -> Option<OsString>,
+) -> Result<CacheConfig, Faults> {
+    let mut vars = Vars { lookup, faults: Vec::new() };
     let text = |text: &str| Some(text.to_owned());
-    Ok(CacheConfig {
-        redis_url: vars.get("REDIS_URL", URL, text)?,
-        namespace: vars.get("CACHE_NAMESPACE", NAMESPACE, text)?.unwrap_or(default.namespace),
-        name: vars.get("CACHE_NAME", NAMESPACE, text)?.unwrap_or(default.name),
+    let config = CacheConfig {
+        redis_url: vars.get("REDIS_URL", URL, text).or(base.redis_url),
+        namespace: vars.get("CACHE_NAMESPACE", NAMESPACE, text).unwrap_or(base.namespace),
+        name: vars.get("CACHE_NAME", NAMESPACE, text).unwrap_or(base.name),
         default_ttl: vars
-            .get("CACHE_TTL_SECS", SECONDS, seconds::parse)?
-            .unwrap_or(default.default_ttl),
-        max_capacity: vars.get("CACHE_MAX_CAPACITY", ENTRIES, count)?,
-        max_weight_bytes: vars.get("CACHE_MAX_WEIGHT_BYTES", BYTES, count)?,
-        time_to_idle: vars.get("CACHE_IDLE_SECS", SECONDS, seconds::parse)?,
-        memory: vars
-            .get("CACHE_MEMORY", BACKENDS, |name| name.parse().ok())?
-            .unwrap_or(default.memory),
-        near: vars.get("CACHE_NEAR", SWITCH, switch)?.unwrap_or(default.near),
-        near_ttl: vars.get("CACHE_NEAR_TTL_SECS", SECONDS, seconds::parse)?,
+            .get("CACHE_TTL_SECS", SECONDS, seconds::parse)
+            .unwrap_or(base.default_ttl),
+        max_capacity: vars.get("CACHE_MAX_CAPACITY", ENTRIES, count).or(base.max_capacity),
+        max_weight_bytes: vars
+            .get("CACHE_MAX_WEIGHT_BYTES", BYTES, count)
+            .or(base.max_weight_bytes),
+        time_to_idle: vars.get("CACHE_IDLE_SECS", SECONDS, seconds::parse).or(base.time_to_idle),
+        memory: vars.get("CACHE_MEMORY", BACKENDS, |name| name.parse().ok()).unwrap_or(base.memory),
+        near: vars.get("CACHE_NEAR", SWITCH, switch).unwrap_or(base.near),
+        near_ttl: vars.get("CACHE_NEAR_TTL_SECS", SECONDS, seconds::parse).or(base.near_ttl),
         near_grace: vars
-            .get("CACHE_NEAR_GRACE_SECS", SECONDS, seconds::parse)?
-            .unwrap_or(default.near_grace),
+            .get("CACHE_NEAR_GRACE_SECS", SECONDS, seconds::parse)
+            .unwrap_or(base.near_grace),
         start_degraded: vars
-            .get("CACHE_START_DEGRADED", SWITCH, switch)?
-            .unwrap_or(default.start_degraded),
-        traced_keys: vars.get("CACHE_TRACED_KEYS", TRACED, traced)?.unwrap_or(default.traced_keys),
-    })
+            .get("CACHE_START_DEGRADED", SWITCH, switch)
+            .unwrap_or(base.start_degraded),
+        traced_keys: vars.get("CACHE_TRACED_KEYS", TRACED, traced).unwrap_or(base.traced_keys),
+    };
+    if vars.faults.is_empty() { Ok(config) } else { Err(Faults(vars.faults)) }
 }
 
 struct Vars<L> {
     lookup: L,
+    faults: Vec<Fault>,
 }
 
 impl<L: Fn(&str) -> Option<OsString>> Vars<L> {
-    /// The variable as `parse` reads it without the blanks around it. Empty counts as unset: that
-    /// is how compose files and shells leave a variable out.
+    /// The variable as `parse` reads it without the blanks around it; `None` if it is unset, or wrong,
+    /// which is noted. Empty counts as unset: that is how compose files and shells leave a variable out.
     fn get<T>(
-        &self,
+        &mut self,
         variable: &'static str,
         wanted: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, Fault> {
-        let Some(value) = (self.lookup)(variable) else {
-            return Ok(None);
-        };
+    ) -> Option<T> {
+        let value = (self.lookup)(variable)?;
         let Ok(value) = value.into_string() else {
-            return Err(Fault::NotUtf8 { variable, wanted });
+            self.faults.push(Fault::NotUtf8 { variable, wanted });
+            return None;
         };
         match value.trim() {
-            "" => Ok(None),
-            text => match parse(text) {
-                Some(parsed) => Ok(Some(parsed)),
-                None => Err(Fault::value(variable, text, wanted)),
-            },
+            "" => None,
+            text => {
+                let parsed = parse(text);
+                if parsed.is_none() {
+                    self.faults.push(Fault::value(variable, text, wanted));
+                }
+                parsed
+            }
         }
     }
 }

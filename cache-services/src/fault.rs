@@ -39,3 +39,14 @@ impl From<Fault> for CacheError {
         Self::new(ErrorKind::Config, fault.to_string())
     }
 }
+
+/// Everything that is wrong with a configuration; at least one fault.
+#[derive(Debug)]
+pub(crate) struct Faults(pub(crate) Vec<Fault>);
+
+impl From<Faults> for CacheError {
+    fn from(Faults(faults): Faults) -> Self {
+        let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
+        Self::new(ErrorKind::Config, faults.join("; "))
+    }
+}

@@ -1,9 +1,10 @@
 //! The two services of a process, made once at start-up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_concurrency::LockStats;
-use cache_core::{CacheError, CacheService, ConcurrencyService, check_key};
+use cache_core::{CacheError, CacheService, ConcurrencyService, Policy, check_key};
 use cache_hybrid::{TierStats, TieredStore};
 use cache_redis::ConnectionStats;
 
@@ -201,6 +202,29 @@ impl CacheServices {
     #[cfg(feature = "metrics")]
     pub fn publish_metrics(&self) {
         self.meter.publish(&self.parts);
+    }
+
+    /// `policy` for what every instance has to find as the last one left it, such as what is looked at
+    /// under a lock: over Redis no instance holds it in front of that. Without Redis there is one
+    /// instance, whose memory is where everything is kept, and the policy stays as it is.
+    ///
+    /// ```
+    /// use cache_services::{CacheServiceExt, CacheServices};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cache_services::CacheError> {
+    /// let services = CacheServices::from_env().await?;
+    /// let policy = services.shared(Duration::from_secs(600));
+    /// services.cache().set("token:7", "refreshed", policy).await?;
+    /// assert!(services.cache().contains("token:7").await?);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn shared(&self, policy: impl Into<Policy>) -> Policy {
+        match self.tier_stats() {
+            Some(_) => policy.into().local_ttl(Duration::ZERO),
+            None => policy.into(),
+        }
     }
 
     /// Shuts the lock service down, through every handle: whoever waits for a lock, and whoever

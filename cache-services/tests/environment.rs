@@ -259,3 +259,19 @@ fn from_env_reads_the_process_environment() {
     assert!(refused.contains("REDIS_URL") && refused.contains("127.0.0.1:1"), "{refused}");
     assert!(!refused.contains("s3cret"), "{refused}");
 }
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let error = CacheConfig::from_vars(|name| match name {
+        "CACHE_TTL_SECS" => Some("soon".into()),
+        "CACHE_NEAR" => Some("maybe".into()),
+        _ => None,
+    });
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("CACHE_TTL_SECS") && message.contains("CACHE_NEAR"), "{message}");
+
+    let idle = Some(std::time::Duration::ZERO);
+    let config = CacheConfig { namespace: "a b".into(), time_to_idle: idle, ..Default::default() };
+    let message = config.validate().unwrap_err().to_string();
+    assert!(message.contains("namespace") && message.contains("time_to_idle_secs"), "{message}");
+}

@@ -1,0 +1,75 @@
+//! The section `cache`: the settings of the library, in the library's own words.
+
+use cache_services::{CacheConfig, RedisConfig};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::yaml::{Fields, Node, Scalar, Variables};
+
+/// The name under which this service's keys stand in Redis.
+const NAMESPACE: &str = "tenants";
+
+/// Reads the section, and what the environment says on top. Each field is tried alone first, so that
+/// every one that is wrong is told.
+pub(super) fn read(
+    fields: Fields,
+    variables: Variables<'_>,
+    problems: &mut Vec<String>,
+) -> CacheConfig {
+    let mut good = Map::new();
+    for (name, (line, node)) in fields {
+        let value = match node {
+            Node::Scalar(scalar) if scalar.is_empty() => continue,
+            Node::Scalar(scalar) => value(scalar),
+            Node::Section(_) | Node::List => {
+                problems.push(format!("line {line}: cache.{name} must be one value"));
+                continue;
+            }
+        };
+        let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+        match CacheConfig::deserialize(alone).map_err(|error| error.to_string()).and_then(checked) {
+            Ok(_) => drop(good.insert(name, value)),
+            // It may hold a password.
+            Err(_) if name == "redis_url" => {
+                problems.push(format!("line {line}: cache.redis_url must be a URL in quotes"));
+            }
+            Err(error) => problems.push(format!("line {line}: cache.{name} is wrong: {error}")),
+        }
+    }
+    let mut config = CacheConfig::deserialize(Value::Object(good)).unwrap_or_default();
+    if config.namespace.is_empty() {
+        NAMESPACE.clone_into(&mut config.namespace);
+    }
+    let config = config.clone().with_vars(variables).unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        config
+    });
+    if let Err(error) = checked(config.clone()) {
+        problems.push(format!("cache: {error}"));
+    }
+    config
+}
+
+/// What types cannot say.
+fn checked(config: CacheConfig) -> Result<CacheConfig, String> {
+    config.validate().map_err(|error| error.to_string())?;
+    if let Some(url) = config.redis_url.as_deref().filter(|url| !url.trim().is_empty()) {
+        RedisConfig::from_url(url.trim()).map_err(|error| format!("redis_url: {error}"))?;
+    }
+    Ok(config)
+}
+
+/// A plain scalar is what it looks like, one in quotes is text.
+fn value(Scalar { text, quoted }: Scalar) -> Value {
+    if quoted {
+        return Value::String(text);
+    }
+    match text.as_str() {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => match serde_json::from_str(&text) {
+            Ok(number @ Value::Number(_)) => number,
+            _ => Value::String(text),
+        },
+    }
+}
