@@ -251,7 +251,9 @@ async fn the_cache_can_be_warmed_up_and_progress_watched() {
 
 #[tokio::test]
 async fn metrics_are_text_for_prometheus() {
-    let router = admin(&in_process().await).build();
+    let services = in_process().await;
+    let router = admin(&services).build();
+    assert_eq!(services.cache().get::<u64>("k").await.unwrap(), None);
     // Through the recorder that was installed: what this process records is there.
     metrics::counter!("cache_admin_test_total", "kind" => "a").increment(3);
     metrics::histogram!("cache_admin_test_seconds").record(0.003);
@@ -264,6 +266,7 @@ async fn metrics_are_text_for_prometheus() {
         answer.text
     );
     assert!(answer.text.contains("# TYPE cache_admin_test_seconds histogram"), "{}", answer.text);
+    assert!(answer.text.contains("cache_operations_total{"), "{}", answer.text);
     // A second router uses the same recorder.
     let other = admin(&in_process().await).build();
     assert!(get(&other, READER, "/metrics").await.text.contains("cache_admin_test_total"));
