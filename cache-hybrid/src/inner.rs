@@ -117,7 +117,7 @@ impl Inner {
 
     /// The right to keep in the near tier what is read from now on, if it is served at all.
     pub(crate) async fn near_lease(&self, key: &str, ttl: Duration) -> Option<Lease> {
-        match self.serving()?.lease(key, ttl).await {
+        match self.serving()?.lease_to_replace(key, ttl).await {
             Ok(LeaseOutcome::Granted(lease)) => Some(lease),
             _ => None,
         }

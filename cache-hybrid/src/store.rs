@@ -95,11 +95,14 @@ impl TieredStore {
     ) -> Result<LeaseOutcome, CacheError> {
         let inner = &self.0;
         let Some(far) = &inner.far else {
-            return match inner.near_lease(key, ttl).await {
-                Some(lease) => Ok(LeaseOutcome::Granted(lease)),
-                // Nobody keeps anything just now: what is loaded is for its caller alone.
-                None => Ok(LeaseOutcome::Granted(Lease::of_tiers(key, None, None))),
-            };
+            let lease = inner.near_lease(key, ttl).await;
+            // After the lease: what is written from now on revokes it.
+            if !replaces && let Some(entry) = self.peek_fresh(key) {
+                return Ok(LeaseOutcome::Fresh(entry));
+            }
+            // Without one nobody keeps anything just now: what is loaded is for its caller alone.
+            let lease = lease.unwrap_or_else(|| Lease::of_tiers(key, None, None));
+            return Ok(LeaseOutcome::Granted(lease));
         };
         // Before the far one: so it covers the time from before the loader runs.
         let near = inner.near_lease(key, ttl).await;

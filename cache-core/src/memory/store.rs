@@ -102,6 +102,11 @@ impl<E: MemoryEngine> MemoryStore<E> {
         now < slot.servable_until() && !idle
     }
 
+    fn grant(&self, key: &str, ttl: Duration) -> Lease {
+        let generation = self.stripes.generation(self.address(key).hash);
+        Lease::new(key, generation, self.config.clock.now() + ttl)
+    }
+
     fn settle(&self, entry: Entry) -> Entry {
         entry.settle_local(self.config.clock.now(), self.config.default_ttl)
     }
@@ -224,9 +229,17 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
 
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         check_key(key)?;
-        let generation = self.stripes.generation(self.address(key).hash);
-        let valid_until = self.config.clock.now() + ttl;
-        Ok(LeaseOutcome::Granted(Lease::new(key, generation, valid_until)))
+        // In this order: what is written after the look revokes the lease.
+        let lease = self.grant(key, ttl);
+        Ok(match self.peek_fresh(key) {
+            Some(entry) => LeaseOutcome::Fresh(entry),
+            None => LeaseOutcome::Granted(lease),
+        })
+    }
+
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        check_key(key)?;
+        Ok(LeaseOutcome::Granted(self.grant(key, ttl)))
     }
 
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
