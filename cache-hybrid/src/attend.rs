@@ -89,8 +89,9 @@ impl Inner {
     async fn heard(&self, event: BusEvent) {
         match event {
             BusEvent::Removed(what) => {
-                bump(&self.counters.heard);
                 let _ = self.heard_removed(what).await;
+                // Once it is done: whoever reads this count finds nothing older.
+                bump(&self.counters.heard);
             }
             BusEvent::Filled(keys) => self.waiters.wake(&Selector::Keys(keys)),
             BusEvent::Connected => {
