@@ -61,7 +61,7 @@ fn traffic(services: &CacheServices, seed: u64) -> JoinHandle<()> {
             if round % 40 == 0 {
                 let _ = cache.invalidate(&key).await;
             }
-            // What a chart shows takes time: this is the pace of the traffic.
+            // Real time: what a chart shows is a rate, and this is the pace of the traffic.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })

@@ -4,10 +4,12 @@
 
 mod fleet;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheServiceExt, CacheStore, Entry, Policy, Selector};
+use cache_core::{CacheServiceExt, CacheStore, Entry, LeaseOutcome, Policy, Selector};
 use cache_hybrid::HybridCache;
+use cache_quick::QuickCacheService;
 use cache_testkit::{Gate, Operation, eventually, let_others_run};
 use fleet::{Fleet, TTL};
 
@@ -109,6 +111,24 @@ async fn p1_13_overlapping_writes_leave_the_tiers_in_agreement() {
             assert!(a.holds("k").is_none_or(|near| near == far), "{:?} and {far}", a.holds("k"));
             assert_eq!(a.get("k").await, Some(far));
         }
+    }
+}
+
+/// Who looked before a write and asks after it has nothing to load.
+#[tokio::test]
+async fn a_lease_in_process_says_what_was_written_since_the_look() {
+    let near = Arc::new(QuickCacheService::builder().build_store());
+    let alone = HybridCache::builder().near(near.clone()).build().unwrap();
+    assert!(alone.fetch("k").await.unwrap().is_none());
+    alone.set("k", &1_u64, TTL).await.unwrap();
+    let stores: [&dyn CacheStore; 2] = [&*near, &alone];
+    for store in stores {
+        let LeaseOutcome::Fresh(entry) = store.lease("k", TTL).await.unwrap() else {
+            unreachable!("granted to load what is there");
+        };
+        assert_eq!(entry.decode::<u64>().unwrap(), 1);
+        let refresh = store.lease_to_replace("k", TTL).await.unwrap();
+        assert!(matches!(refresh, LeaseOutcome::Granted(_)));
     }
 }
 

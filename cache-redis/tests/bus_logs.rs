@@ -54,12 +54,12 @@ async fn one_line_per_change_and_not_one_per_attempt() {
         Node::with(config(&server.url()).heartbeat_interval(Duration::from_millis(50))).await;
     eventually(|| lines.count(" INFO ") == 1).await;
 
-    // A line is said at most once a second, so this takes some.
+    // Real time: a line is said at most once a second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     server.stop();
     assert_eq!(node.hears().await, BusEvent::Disconnected);
     eventually(|| lines.count(" WARN ") == 1).await;
-    // The same again.
+    // Real time, as above: until a line may be said again.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     server.restart();
     assert_eq!(node.hears().await, BusEvent::Connected);
@@ -72,7 +72,7 @@ async fn one_line_per_change_and_not_one_per_attempt() {
         assert_eq!(node.hears().await, BusEvent::Disconnected);
         assert_eq!(node.hears().await, BusEvent::Connected);
     }
-    // Until the line that says what was left out is due.
+    // Real time: until the line that says what was left out is due.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let most = usize::try_from(since.elapsed().as_secs()).unwrap() + 2;
     let (up, down) = (lines.count(" INFO "), lines.count(" WARN "));

@@ -85,17 +85,21 @@ async fn the_bound_holds_when_the_network_and_the_server_hang() {
     let proxy = FaultProxy::start(&server.url());
     let (_channel, mut told) = listen(&proxy.url(&server.url())).await;
     assert_eq!(told.recv().await, Some(Heard::Connected));
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut below = |millis| Duration::from_millis(random.u64(..millis));
+    // Real time: so that the first questions have been answered.
     tokio::time::sleep(Duration::from_millis(60)).await;
     for round in 0..60 {
-        proxy.latency(Duration::from_millis(fastrand::u64(0..60)));
+        proxy.latency(below(60));
         match round % 3 {
             0 => {
                 // Real time: what is late is what this is about. Shorter than the patience.
                 server.pause();
-                tokio::time::sleep(Duration::from_millis(fastrand::u64(0..100))).await;
+                tokio::time::sleep(below(100)).await;
                 server.resume();
             }
-            1 => tokio::time::sleep(Duration::from_millis(fastrand::u64(0..60))).await,
+            // Real time, as the heartbeat's: questions and messages meet at every distance.
+            1 => tokio::time::sleep(below(60)).await,
             _ => {}
         }
         publish(&server);

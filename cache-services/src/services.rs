@@ -134,7 +134,9 @@ impl CacheServices {
         self.parts.redis.as_ref().map(|redis| redis.connections.stats())
     }
 
-    /// Where an entry is held, for an operator: looking counts as no lookup and fills no tier.
+    /// Where an entry is held, for an operator: looking counts as no lookup and fills no tier, though
+    /// in process it is a use, for eviction and for the idle time. It takes as long as one call of
+    /// Redis may.
     ///
     /// # Errors
     ///

@@ -107,6 +107,7 @@ async fn shutdown_waits_for_releases_and_refuses_who_waits() {
     assert_eq!(left, 2, "the one held here and the other's");
     // It is prolonged all the same.
     let last = held.pop().unwrap();
+    // Real time, as Redis counts the lease.
     tokio::time::sleep(Duration::from_millis(900)).await;
     last.check().unwrap();
     drop(locks);

@@ -23,6 +23,7 @@ fn looper() {
         let locks = patient(&url).await;
         // It hears of hand-overs from here on.
         let options = LockOptions::default().wait(Duration::from_secs(60));
+        // Real time: how long a section takes, so that others queue meanwhile.
         let warm = async |_: HeldLock| tokio::time::sleep(Duration::from_millis(20)).await;
         locks.with_lock_opts("warm", &options, warm).await.unwrap();
         say("ready");
@@ -36,6 +37,7 @@ fn looper() {
                 let mut read = redis::cmd("GET");
                 read.arg("count");
                 let count: Option<u64> = redis.query(CALL, &read).await.unwrap();
+                // Real time: a second holder would read the same count meanwhile.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 let mut write = redis::cmd("SET");
                 write.arg("count").arg(count.unwrap_or(0) + 1);

@@ -1,7 +1,7 @@
 //! Scenarios 42 and 43, after Jepsen's test of etcd's locks: clients count under one lock while they
 //! are halted, their connections fail and the server is restarted. A counter that knows fences
 //! loses no update, and the history is that of a lock. `LOCK_HISTORY_SECONDS` runs it for longer,
-//! with longer leases.
+//! with longer leases. All sleeps are real time: what is halted and cut off are sockets and processes.
 #![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
 mod redis_common;

@@ -28,6 +28,7 @@ async fn p4_29_a_short_pause_of_redis_loses_nothing() {
     };
     eventually_async(held).await;
     // Two more leases: the renewals go on.
+    // Real time, as Redis counts leases.
     tokio::time::sleep(Duration::from_secs(4)).await;
     guard.check().unwrap();
     guard.release().await.unwrap();
@@ -155,6 +156,7 @@ async fn p4_34_script_flush_in_a_loop_is_not_noticed() {
     let flushes = async {
         while !done.load(SeqCst) {
             server.command(&["SCRIPT", "FLUSH"]);
+            // Real time: as often as a server can be asked, and not oftener.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -173,9 +175,11 @@ async fn p4_38_a_redis_that_takes_no_writes_is_not_waited_for_beyond_the_wait() 
     assert!(matches!(error.kind(), LockErrorKind::Unavailable | LockErrorKind::Timeout));
     assert!(began.elapsed() < wait + Duration::from_millis(300), "{:?}", began.elapsed());
     // What was sent is served when the pause is over, and taken back.
+    // Real time: the server counts its pause.
     tokio::time::sleep(Duration::from_millis(3100)).await;
     cache_testkit::eventually(|| holder(&server).is_none()).await;
     // For good.
+    // Real time: what comes late would come within that.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(holder(&server).is_none());
     at_rest(&server);

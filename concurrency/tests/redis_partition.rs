@@ -31,6 +31,7 @@ async fn p4_31_a_holder_cut_off_from_redis_has_stopped_before_the_next_begins() 
                         effects.happen(now);
                         register.write(0, held.fencing_token().into(), 0).unwrap();
                     }
+                    // Real time: many await points, as a section has them.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }

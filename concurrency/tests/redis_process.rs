@@ -102,6 +102,7 @@ async fn p4_27_the_lock_of_a_killed_holder_is_free_when_its_lease_is_over() {
         let guard = locks.acquire("k", &lease(5000)).await.unwrap();
         (Instant::now(), guard)
     });
+    // Real time: a lease in which the waiter gets nowhere.
     tokio::time::sleep(Duration::from_millis(LEASE)).await;
     assert!(!waiter.is_finished(), "a live holder was robbed");
     holder.kill();
@@ -119,6 +120,7 @@ async fn p4_06_and_34_eight_processes_count_while_scripts_are_flushed() {
     let ended = |counter: &mut Process| counter.ended();
     while counters.iter_mut().any(|counter| ended(counter).is_none()) {
         server.command(&["SCRIPT", "FLUSH"]);
+        // Real time: as often as a server can be asked, and not oftener.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     for counter in &mut counters {

@@ -185,6 +185,7 @@ async fn p4_36_subscriptions_that_are_killed_all_the_time_lose_nobody() {
                     assert!(last.swap(fence, SeqCst) < fence, "a fence that does not increase");
                     // Read and written apart: two at once would lose a count.
                     let count = sections.load(SeqCst);
+                    // Real time: a second holder would read the same count meanwhile.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     sections.store(count + 1, SeqCst);
                     inside.store(false, SeqCst);
@@ -199,6 +200,7 @@ async fn p4_36_subscriptions_that_are_killed_all_the_time_lose_nobody() {
     let kills = async {
         while Instant::now() < end {
             server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            // Real time: between two losses of the subscription some hand-overs succeed.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

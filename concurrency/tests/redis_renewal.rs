@@ -31,6 +31,7 @@ async fn p4_15_of_250_locks_a_hundred_are_renewed_in_one_script() {
             assert!(here <= there + asked.elapsed(), "{key}: {here:?} here, {there:?} there");
             guard.check().unwrap();
         }
+        // Real time, as renewals are.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let asked = scripts(&server);

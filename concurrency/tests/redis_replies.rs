@@ -46,6 +46,7 @@ async fn p4_19_a_caller_dropped_in_mid_call_leaves_no_orphan() {
     }
     locks.shutdown().await;
     // What was sent late may arrive late.
+    // Real time: it is under way between two processes.
     tokio::time::sleep(Duration::from_secs(1)).await;
     eventually(|| nothing_is_held(&server)).await;
     assert_eq!(locks.held(), 0);

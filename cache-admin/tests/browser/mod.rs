@@ -158,6 +158,7 @@ impl Browser {
                     let text = self.eval("document.body.innerText").await;
                     panic!("{caller}: never came true: {expression}\n{text}");
                 }
+                // Real time: the browser is another process, and tells nobody.
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
