@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use cache_core::memory::{Address, MemoryEngine, Passthrough, Slot, Swept};
+use cache_core::memory::{Address, Live, MemoryEngine, Passthrough, Slot, Swept};
 use mini_moka::sync::{Cache, ConcurrentCacheExt};
 use parking_lot::Mutex;
 
@@ -49,8 +49,9 @@ impl MemoryEngine for MokaEngine {
         self.find(at)
     }
 
-    fn ticket(&self, at: Address<'_>) -> Option<u32> {
-        self.find(at).map(|slot| slot.ticket())
+    /// mini-moka has no look that is no use.
+    fn peek(&self, at: Address<'_>) -> Option<Slot> {
+        self.find(at)
     }
 
     fn insert(&self, at: Address<'_>, slot: Slot) {
@@ -75,17 +76,15 @@ impl MemoryEngine for MokaEngine {
         removed.count() as u64
     }
 
-    fn sweep(&self, hash: u64, ticket: u32, live: &dyn Fn(&Slot) -> bool) -> Swept {
+    fn sweep(&self, hash: u64, ticket: u32, live: Live<'_>) -> Swept {
         let _writer = self.writer.lock();
-        match self.cache.get(&hash) {
-            Some(found) if found.slot.ticket() != ticket => Swept::Gone,
-            Some(found) if live(&found.slot) => Swept::Kept,
-            Some(_) => {
-                self.cache.invalidate(&hash);
-                Swept::Removed
-            }
-            None => Swept::Gone,
+        let found = self.cache.get(&hash).filter(|found| found.slot.ticket() == ticket);
+        let Some(found) = found else { return Swept::Gone };
+        if let Some(until) = live(&found.slot) {
+            return Swept::Kept(until);
         }
+        self.cache.invalidate(&hash);
+        Swept::Removed
     }
 
     fn len(&self) -> u64 {

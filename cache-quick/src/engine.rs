@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use cache_core::Timestamp;
-use cache_core::memory::{Address, MemoryEngine, Passthrough, Slot, Swept};
+use cache_core::memory::{Address, Live, MemoryEngine, Passthrough, Slot, Swept};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 use smol_str::SmolStr;
@@ -106,8 +106,8 @@ impl MemoryEngine for QuickEngine {
         self.went(bytes_of(&dropped));
     }
 
-    fn ticket(&self, at: Address<'_>) -> Option<u32> {
-        Some(self.cache.peek(&Probe(at))?.slot?.ticket())
+    fn peek(&self, at: Address<'_>) -> Option<Slot> {
+        self.cache.peek(&Probe(at))?.slot
     }
 
     fn insert(&self, at: Address<'_>, slot: Slot) {
@@ -145,23 +145,22 @@ impl MemoryEngine for QuickEngine {
         removed.into_inner()
     }
 
-    fn sweep(&self, hash: u64, ticket: u32, live: &dyn Fn(&Slot) -> bool) -> Swept {
+    fn sweep(&self, hash: u64, ticket: u32, live: Live<'_>) -> Swept {
         let at = ByHash(hash);
         let has_ticket = |slot: &Slot| slot.ticket() == ticket;
-        match self.cache.peek(&at).and_then(|held| held.slot) {
-            Some(slot) if has_ticket(&slot) && live(&slot) => Swept::Kept,
-            // The key's stripe is locked: nobody else writes it meanwhile.
-            Some(slot) if has_ticket(&slot) => {
-                let expired = |held: &Held| held.slot.as_ref().is_some_and(has_ticket);
-                match self.cache.remove_if(&at, expired) {
-                    Some((key, held)) => {
-                        self.went(held.bytes(&key));
-                        Swept::Removed
-                    }
-                    None => Swept::Gone,
-                }
+        let found = self.cache.peek(&at).and_then(|held| held.slot).filter(has_ticket);
+        let Some(slot) = found else { return Swept::Gone };
+        if let Some(until) = live(&slot) {
+            return Swept::Kept(until);
+        }
+        // The key's stripe is locked: nobody else writes it meanwhile.
+        let expired = |held: &Held| held.slot.as_ref().is_some_and(has_ticket);
+        match self.cache.remove_if(&at, expired) {
+            Some((key, held)) => {
+                self.went(held.bytes(&key));
+                Swept::Removed
             }
-            _ => Swept::Gone,
+            None => Swept::Gone,
         }
     }
 

@@ -97,9 +97,12 @@ pub enum Swept {
     Gone,
     /// It had expired and was removed.
     Removed,
-    /// It is live.
-    Kept,
+    /// It is live until then, as far as is known.
+    Kept(Timestamp),
 }
+
+/// Until when a slot lives; `None` if its time is over.
+pub type Live<'a> = &'a dyn Fn(&Slot) -> Option<Timestamp>;
 
 /// A bounded concurrent map with an eviction policy.
 ///
@@ -121,8 +124,8 @@ pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
         let _ = (at, slot);
     }
 
-    /// The ticket of what is under the key; no use for eviction.
-    fn ticket(&self, at: Address<'_>) -> Option<u32>;
+    /// What is under the key; no use for eviction, if the engine can look without.
+    fn peek(&self, at: Address<'_>) -> Option<Slot>;
 
     /// Puts `slot` under the key. The engine may drop it, or others, to stay within its bound.
     fn insert(&self, at: Address<'_>, slot: Slot);
@@ -134,8 +137,9 @@ pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
     /// were `live`. What is inserted meanwhile may be removed or not.
     fn remove_prefix(&self, prefix: &str, live: &dyn Fn(&Slot) -> bool) -> u64;
 
-    /// Removes the slot with this hash and ticket if it is not `live`.
-    fn sweep(&self, hash: u64, ticket: u32, live: &dyn Fn(&Slot) -> bool) -> Swept;
+    /// Removes the slot with this hash and ticket if it does not live any more; `live` says until
+    /// when it does.
+    fn sweep(&self, hash: u64, ticket: u32, live: Live<'_>) -> Swept;
 
     /// How many entries are held.
     fn len(&self) -> u64;

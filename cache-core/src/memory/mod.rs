@@ -7,6 +7,7 @@
 mod engine;
 mod store;
 mod stripes;
+mod sweep;
 
-pub use engine::{Address, MemoryEngine, Passthrough, Slot, Swept};
+pub use engine::{Address, Live, MemoryEngine, Passthrough, Slot, Swept};
 pub use store::{MemoryConfig, MemoryStore};

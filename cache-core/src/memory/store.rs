@@ -11,13 +11,14 @@ use async_trait::async_trait;
 use foldhash::fast::RandomState;
 
 use super::engine::{Address, MemoryEngine, Slot, Swept};
-use super::stripes::{Hand, Record, Stripes};
+use super::stripes::Stripes;
+use super::sweep::{Hand, Pass, Record, Tick};
 use crate::{
     CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, Selector, Timestamp,
     check_key,
 };
 
-/// How many records of the sweep a write, or a fetch that finds nothing, looks at.
+/// How many records of the sweep a write, or a fetch that finds nothing, passes.
 const SWEEP_PER_OPERATION: usize = 8;
 
 /// What every store in memory can be told.
@@ -34,7 +35,8 @@ pub struct MemoryConfig {
 /// A [`CacheStore`] over a [`MemoryEngine`].
 ///
 /// Deadlines are checked on every read. Expired entries that nobody reads are freed by a sweep:
-/// each write, and each fetch that finds nothing, looks at a few entries in turn; the cost per
+/// each write, and each fetch that finds nothing, passes a few of them in turn, and looks at
+/// those whose time is over; the cost per
 /// operation does not grow with their number. Prefix removal and clearing visit every entry.
 pub struct MemoryStore<E> {
     /// `None` keeps nothing.
@@ -63,7 +65,7 @@ impl<E: MemoryEngine> MemoryStore<E> {
     /// Frees every expired entry now and returns how many it freed. Its cost grows with the number
     /// of entries: for a maintenance job, where the sweep that comes with writes is not enough.
     pub fn sweep(&self) -> usize {
-        (0..Stripes::len()).map(|turn| self.sweep_stripe(turn, usize::MAX)).sum()
+        (0..Stripes::len()).map(|turn| self.sweep_stripe(turn, usize::MAX, true)).sum()
     }
 
     /// How many records the sweep keeps; for tests that it stays in proportion.
@@ -96,10 +98,15 @@ impl<E: MemoryEngine> MemoryStore<E> {
         Some(slot.into_entry())
     }
 
+    /// When `slot` may no longer be served, unless it is read or written before.
+    fn ends(&self, slot: &Slot) -> Timestamp {
+        let servable = slot.servable_until();
+        self.config.time_to_idle.map_or(servable, |idle| servable.min(slot.read_at() + idle))
+    }
+
     /// Whether `slot` may still be served at `now`.
     fn is_live(&self, slot: &Slot, now: Timestamp) -> bool {
-        let idle = self.config.time_to_idle.is_some_and(|idle| now >= slot.read_at() + idle);
-        now < slot.servable_until() && !idle
+        now < self.ends(slot)
     }
 
     fn grant(&self, key: &str, ttl: Duration) -> Lease {
@@ -118,38 +125,51 @@ impl<E: MemoryEngine> MemoryStore<E> {
             engine.remove(at);
             return;
         }
-        let ticket = engine.ticket(at).unwrap_or_else(|| {
-            let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-            hand.add(Record { hash: at.hash, ticket });
-            ticket
-        });
+        // What comes under a key takes over its record, which is not due before the old entry was.
+        let old = engine.peek(at).filter(|old| old.servable_until() <= entry.servable_until());
+        let ticket = old
+            .as_ref()
+            .map_or_else(|| self.next_ticket.fetch_add(1, Ordering::Relaxed), Slot::ticket);
         let slot = Slot::new(entry, ticket);
         if self.config.time_to_idle.is_some() {
             slot.touch(self.config.clock.coarse_now());
         }
+        if old.is_none() {
+            hand.add(Record { hash: at.hash, ticket, due: tick(self.ends(&slot)) });
+        }
         engine.insert(at, slot);
     }
 
-    /// Lets the sweep look at a few entries of the next stripe.
+    /// Lets the sweep pass a few records of the next stripe.
     fn sweep_some(&self) {
         let turn = self.next_sweep.fetch_add(1, Ordering::Relaxed);
-        self.sweep_stripe(turn, SWEEP_PER_OPERATION);
+        self.sweep_stripe(turn, SWEEP_PER_OPERATION, false);
     }
 
-    fn sweep_stripe(&self, turn: usize, count: usize) -> usize {
+    /// How many entries it freed.
+    fn sweep_stripe(&self, turn: usize, count: usize, thorough: bool) -> usize {
         let Some(engine) = &self.engine else { return 0 };
         let now = self.config.clock.coarse_now();
-        let live = |slot: &Slot| self.is_live(slot, now);
+        let live = |slot: &Slot| Some(self.ends(slot)).filter(|ends| now < *ends);
         let mut removed = 0;
         self.stripes.visit(turn, |hand| {
-            hand.pass(count, |Record { hash, ticket }| {
-                let swept = engine.sweep(hash, ticket, &live);
-                removed += usize::from(swept == Swept::Removed);
-                swept == Swept::Kept
-            })
+            hand.pass(Pass { now: tick(now), count, thorough }, |record| {
+                match engine.sweep(record.hash, record.ticket, &live) {
+                    Swept::Kept(ends) => Some(tick(ends)),
+                    Swept::Removed => {
+                        removed += 1;
+                        None
+                    }
+                    Swept::Gone => None,
+                }
+            });
         });
         removed
     }
+}
+
+fn tick(time: Timestamp) -> Tick {
+    Tick::of_micros(time.as_micros())
 }
 
 impl<E: fmt::Debug> fmt::Debug for MemoryStore<E> {
@@ -285,7 +305,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
             return;
         }
         self.stripes.write(at.hash, |_| {
-            if let Some(slot) = engine.get(at).filter(|slot| slot.keeps(entry)) {
+            if let Some(slot) = engine.peek(at).filter(|slot| slot.keeps(entry)) {
                 engine.keep_value(at, slot);
             }
         });

@@ -12,6 +12,7 @@
 //! Keys share generations: a write may revoke the lease of another key. That fill is refused
 //! without need, and the key is loaded again when it is next asked for.
 
+use super::sweep::Hand;
 use crate::sync::Mutex;
 
 /// Locks, a power of two.
@@ -106,56 +107,4 @@ impl Stripes {
 
 fn generation_index(hash: u64) -> usize {
     (hash / STRIPES as u64) as usize % GENERATIONS
-}
-
-/// A key that was inserted, as the sweep knows it.
-#[derive(Clone, Copy)]
-pub(crate) struct Record {
-    pub(crate) hash: u64,
-    pub(crate) ticket: u32,
-}
-
-/// The sweep's records of one stripe, and a clock hand that goes round them.
-///
-/// A key gets a record when it is inserted where none was. The record goes when the hand finds it
-/// expired or gone. Each write lets a hand pass some records, so records of gone keys stay a part
-/// of those of live ones.
-#[derive(Default)]
-pub(crate) struct Hand {
-    records: Vec<Record>,
-    at: usize,
-}
-
-impl Hand {
-    pub(crate) fn add(&mut self, record: Record) {
-        self.records.push(record);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Passes up to `count` records, drops those that are not to be `keep`t, and returns how many
-    /// it dropped.
-    pub(crate) fn pass(&mut self, count: usize, mut keep: impl FnMut(Record) -> bool) -> usize {
-        let mut dropped = 0;
-        for _ in 0..count.min(self.records.len()) {
-            if self.at >= self.records.len() {
-                self.at = 0;
-            }
-            let Some(&record) = self.records.get(self.at) else {
-                break;
-            };
-            if keep(record) {
-                self.at += 1;
-            } else {
-                self.records.swap_remove(self.at);
-                dropped += 1;
-            }
-        }
-        if self.records.len() < self.records.capacity() / 4 {
-            self.records.shrink_to(self.records.len() * 2);
-        }
-        dropped
-    }
 }

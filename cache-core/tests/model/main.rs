@@ -11,6 +11,8 @@
 mod flights;
 #[path = "../../src/memory/stripes.rs"]
 mod stripes;
+#[path = "../../src/memory/sweep.rs"]
+mod sweep;
 /// Shuttle's mutex behind the interface of the real one.
 mod sync {
     pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
