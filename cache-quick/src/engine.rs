@@ -19,6 +19,12 @@ const SHARD_BYTES: u64 = 4 * 1024 * 1024;
 /// What an entry is taken to weigh when room for the bookkeeping of entries is set aside.
 const TYPICAL_ENTRY_BYTES: u64 = 1024;
 
+/// How much of a cache is for entries that have been used again; the rest is for new ones to prove
+/// themselves. Of quick_cache's own 0.97 too little is left for that in a small cache: with 1 % of
+/// the keys of recorded traces it answers 3 to 6 % fewer lookups. A Zipf-like load, where what was used
+/// is used again, loses a point by it.
+const HOT_ALLOCATION: f64 = 0.8;
+
 /// What bounds a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
@@ -58,6 +64,7 @@ impl QuickEngine {
         let mut options = OptionsBuilder::new();
         options.estimated_items_capacity(usize::try_from(entries).unwrap_or(usize::MAX));
         options.weight_capacity(capacity);
+        options.hot_allocation(HOT_ALLOCATION);
         if let Weight::Bytes { .. } = weight {
             let shards = (capacity / SHARD_BYTES).clamp(1, 4 * threads());
             options.shards(usize::try_from(shards).unwrap_or(1));
