@@ -82,6 +82,18 @@ fn p9_02_ten_million_inserts_and_removals_of_hot_keys_leave_counts_exact() {
 }
 
 #[tokio::test]
+async fn a_key_that_comes_and_goes_leaves_no_records_behind() {
+    let store = QuickStore::builder().build_store();
+    for round in 0..1_000_000 {
+        store.store("k", entry(8)).await.unwrap();
+        store.remove(&Selector::key("k")).await.unwrap();
+        if round % 100_000 == 0 {
+            assert!(store.sweep_records() < 10, "{} records", store.sweep_records());
+        }
+    }
+}
+
+#[tokio::test]
 async fn expired_entries_that_nobody_reads_are_freed_by_writes_to_other_keys() {
     let clock = ManualClock::new();
     let cache = QuickCacheService::builder().max_capacity(20_000).clock(&clock).build();

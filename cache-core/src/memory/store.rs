@@ -18,8 +18,12 @@ use crate::{
     check_key,
 };
 
-/// How many records of the sweep a write, or a fetch that finds nothing, passes.
-const SWEEP_PER_OPERATION: usize = 8;
+/// How many records of the sweep a write passes.
+const SWEEP_PER_WRITE: usize = 8;
+/// How many a fetch passes that finds nothing: it makes no record, and costs little besides.
+const SWEEP_PER_MISS: usize = 4;
+/// How many are passed where a record is made.
+const SWEEP_PER_RECORD: usize = 4;
 
 /// What every store in memory can be told.
 #[derive(Clone, Debug)]
@@ -135,34 +139,39 @@ impl<E: MemoryEngine> MemoryStore<E> {
             slot.touch(self.config.clock.coarse_now());
         }
         if old.is_none() {
+            // Where records are made they are looked at, so that a key that comes and goes leaves few.
+            self.pass(hand, SWEEP_PER_RECORD, false);
             hand.add(Record { hash: at.hash, ticket, due: tick(self.ends(&slot)) });
         }
         engine.insert(at, slot);
     }
 
-    /// Lets the sweep pass a few records of the next stripe.
-    fn sweep_some(&self) {
+    /// Lets the sweep pass `count` records of the next stripe.
+    fn sweep_some(&self, count: usize) {
         let turn = self.next_sweep.fetch_add(1, Ordering::Relaxed);
-        self.sweep_stripe(turn, SWEEP_PER_OPERATION, false);
+        self.sweep_stripe(turn, count, false);
     }
 
     /// How many entries it freed.
     fn sweep_stripe(&self, turn: usize, count: usize, thorough: bool) -> usize {
+        self.stripes.visit(turn, |hand| self.pass(hand, count, thorough))
+    }
+
+    /// How many entries it freed. The hand's stripe is locked.
+    fn pass(&self, hand: &mut Hand, count: usize, thorough: bool) -> usize {
         let Some(engine) = &self.engine else { return 0 };
         let now = self.config.clock.coarse_now();
         let live = |slot: &Slot| Some(self.ends(slot)).filter(|ends| now < *ends);
         let mut removed = 0;
-        self.stripes.visit(turn, |hand| {
-            hand.pass(Pass { now: tick(now), count, thorough }, |record| {
-                match engine.sweep(record.hash, record.ticket, &live) {
-                    Swept::Kept(ends) => Some(tick(ends)),
-                    Swept::Removed => {
-                        removed += 1;
-                        None
-                    }
-                    Swept::Gone => None,
+        hand.pass(Pass { now: tick(now), count, thorough }, |record| {
+            match engine.sweep(record.hash, record.ticket, &live) {
+                Swept::Kept(ends) => Some(tick(ends)),
+                Swept::Removed => {
+                    removed += 1;
+                    None
                 }
-            });
+                Swept::Gone => None,
+            }
         });
         removed
     }
@@ -197,7 +206,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
         check_key(key)?;
         let found = self.peek(key);
         if found.is_none() {
-            self.sweep_some();
+            self.sweep_some(SWEEP_PER_MISS);
         }
         Ok(found)
     }
@@ -211,7 +220,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
         check_key(key)?;
         let (at, entry) = (self.address(key), self.settle(entry));
         self.stripes.revoke(at.hash, |hand| self.put(at, entry, hand));
-        self.sweep_some();
+        self.sweep_some(SWEEP_PER_WRITE);
         Ok(())
     }
 
@@ -235,7 +244,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
                     self.stripes.revoke(at.hash, |_| engine.and_then(|engine| engine.remove(at)))
                 };
                 let removed = keys.iter().filter_map(remove).filter(|slot| live(slot)).count();
-                self.sweep_some();
+                self.sweep_some(SWEEP_PER_WRITE);
                 return Ok(Some(removed as u64));
             }
             Selector::Prefix(prefix) => prefix.as_str(),
@@ -268,7 +277,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
         }
         let (at, entry) = (self.address(lease.key()), self.settle(entry));
         let filled = self.stripes.commit(at.hash, lease.id(), |hand| self.put(at, entry, hand));
-        self.sweep_some();
+        self.sweep_some(SWEEP_PER_WRITE);
         Ok(filled.is_some())
     }
 
@@ -283,7 +292,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
             }
             valid && runs
         });
-        self.sweep_some();
+        self.sweep_some(SWEEP_PER_WRITE);
         Ok(filled)
     }
 
