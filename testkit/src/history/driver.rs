@@ -168,7 +168,13 @@ impl Driver {
                     call(async move { client.get_or_load(&key, policy, || load).await.map(drop) }),
                 )
             }
-            11 => ("get_or_load_many".to_owned(), self.load_many(node, client, policy, plan)),
+            11 => {
+                let mut keys = self.options.keys.clone();
+                rng.shuffle(&mut keys);
+                keys.truncate(rng.usize(1..=keys.len()));
+                let load = self.load_many(node, keys.clone(), client, policy, plan);
+                (format!("get_or_load_many {keys:?}"), load)
+            }
             12..=14 => {
                 let (name, value) = (format!("set {key}"), self.database.write(&key));
                 let set = async move {
@@ -200,8 +206,15 @@ impl Driver {
         }
     }
 
-    fn load_many(&self, node: usize, client: Client, policy: Policy, plan: Plan) -> Call {
-        let (keys, loaders) = (self.options.keys.clone(), self.loaders.clone());
+    fn load_many(
+        &self,
+        node: usize,
+        keys: Vec<String>,
+        client: Client,
+        policy: Policy,
+        plan: Plan,
+    ) -> Call {
+        let loaders = self.loaders.clone();
         call(async move {
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
             let load = move |missing| loaders.load_many(node, missing, plan);
