@@ -6,7 +6,7 @@
 //! bus up, and each backend alone.
 //!
 //! `cargo bench -p cache-bench --bench near -- 21` takes 21 rounds; words name the parts to run: `hits`,
-//! `allocations`, `instructions`, `memory`, `growth`, `writes`, `expiry`.
+//! `allocations`, `instructions`, `instrumented`, `memory`, `growth`, `writes`, `expiry`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
@@ -15,6 +15,7 @@ mod expiry;
 mod growth;
 mod hits;
 mod instructions;
+mod instrumented;
 mod memory;
 mod peers;
 mod writes;
@@ -35,10 +36,11 @@ struct Bench {
 /// A part and the word that names it.
 type Part = (&'static str, fn(&Bench));
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("hits", hits::run),
     ("allocations", allocations::run),
     ("instructions", instructions::run),
+    ("instrumented", instrumented::run),
     ("memory", memory::run),
     ("growth", growth::run),
     ("writes", writes::run),
@@ -53,6 +55,9 @@ fn main() {
     match arguments.words.as_slice() {
         [word, name] if word == instructions::COUNTED => {
             return instructions::counted(name, &runtime, &server.url());
+        }
+        [word, name] if word == instrumented::TIMED => {
+            return instrumented::timed(name, &runtime, &server.url());
         }
         [word, name] if word == expiry::AGED => {
             return expiry::aged(name, arguments.rounds_or(0, 0), &runtime);
