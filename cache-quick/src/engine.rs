@@ -4,11 +4,11 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use cache_core::Timestamp;
 use cache_core::memory::{Address, Live, MemoryEngine, Passthrough, Slot, Swept};
+use cache_core::{CacheError, ErrorKind, Timestamp};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 use smol_str::SmolStr;
@@ -39,6 +39,13 @@ pub(crate) enum Bound {
 /// A [`MemoryEngine`] on quick_cache: S3-FIFO-like eviction, exact weights.
 pub(crate) struct QuickEngine {
     cache: Cache<Key, Held, Weight, BuildHasherDefault<Passthrough>, Collect>,
+    counts: Arc<Counts>,
+    /// What bounds it now; locked while that changes.
+    bound: Mutex<Bound>,
+}
+
+#[derive(Default)]
+struct Counts {
     evictions: AtomicU64,
     /// Of keys and encoded values. Briefly below what is held, where one thread removes what
     /// another has not counted yet.
@@ -71,19 +78,51 @@ impl QuickEngine {
         }
         // Fails only if one of the two capacities is not set.
         let options = options.build().ok()?;
-        let cache = Cache::with_options(options, weight, Passthrough::builder(), Collect);
-        Some(Self { cache, evictions: AtomicU64::new(0), bytes: AtomicI64::new(0) })
+        let counts = Arc::new(Counts::default());
+        let collect = Collect { counts: Arc::clone(&counts) };
+        let cache = Cache::with_options(options, weight, Passthrough::builder(), collect);
+        Some(Self { cache, counts, bound: Mutex::new(bound) })
+    }
+
+    /// Puts another bound of the same kind in force; what is over it is evicted before this returns.
+    /// True if there may have been such.
+    pub(crate) fn resize(&self, to: Bound) -> Result<bool, CacheError> {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old, new) = match (*bound, to) {
+            (Bound::Entries(old), Bound::Entries(new)) => (old, new),
+            (Bound::Bytes(old), Bound::Bytes(new)) => (old, new),
+            (Bound::Entries(_), _) => return Err(refused("it is bounded in entries alone")),
+            (Bound::Bytes(_), _) => return Err(refused("it is bounded in bytes alone")),
+            (Bound::Both { .. }, _) => {
+                return Err(refused("it is bounded in entries and in bytes, which go together"));
+            }
+        };
+        let shards = self.cache.num_shards() as u64;
+        if new < shards {
+            let least = format!("it has {shards} parts, and {new} is less than 1 for each of them");
+            return Err(refused(least));
+        }
+        // Each shard has the same share, rounded up. What does not divide evenly is left, so that
+        // all together stay within the bound.
+        self.cache.set_capacity(new - new % shards);
+        *bound = to;
+        Ok(new <= old)
     }
 
     /// So many bytes have come.
     fn came(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as i64, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(bytes as i64, Ordering::Relaxed);
     }
 
     /// So many have gone.
     fn went(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
+        self.counts.bytes.fetch_sub(bytes as i64, Ordering::Relaxed);
     }
+}
+
+/// Why a bound stays as it is.
+pub(crate) fn refused(why: impl fmt::Display) -> CacheError {
+    CacheError::new(ErrorKind::Config, format!("the cache cannot be resized: {why}"))
 }
 
 fn threads() -> u64 {
@@ -105,12 +144,12 @@ impl MemoryEngine for QuickEngine {
     fn keep_value(&self, at: Address<'_>, slot: Slot) {
         let key = Key { hash: at.hash, key: at.key.into() };
         let held = Held { value: slot.decoded(), ..Held::new(slot) };
-        let (bytes, mut dropped) = (held.bytes(&key), Vec::new());
+        let (bytes, mut dropped) = (held.bytes(&key), Dropped::to_be_counted());
         // Soft: it is no use. Fails if the entry has been evicted meanwhile, which is as well.
         if self.cache.replace_with_lifecycle(key, held, true, &mut dropped).is_ok() {
             self.came(bytes);
         }
-        self.went(bytes_of(&dropped));
+        self.went(bytes_of(&dropped.entries));
     }
 
     fn peek(&self, at: Address<'_>) -> Option<Slot> {
@@ -118,16 +157,16 @@ impl MemoryEngine for QuickEngine {
     }
 
     fn insert(&self, at: Address<'_>, slot: Slot) {
-        let mut dropped = Vec::new();
+        let mut dropped = Dropped::to_be_counted();
         let key = Key { hash: at.hash, key: at.key.into() };
         let held = Held::new(slot);
         self.came(held.bytes(&key));
         self.cache.insert_with_lifecycle(key, held, &mut dropped);
-        self.went(bytes_of(&dropped));
+        self.went(bytes_of(&dropped.entries));
         // What was under the key itself was replaced, not evicted.
-        let evicted = dropped.iter().filter(|(key, _)| !Probe(at).equivalent(key)).count();
+        let evicted = dropped.entries.iter().filter(|(key, _)| !Probe(at).equivalent(key)).count();
         if evicted > 0 {
-            self.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
+            self.counts.evictions.fetch_add(evicted as u64, Ordering::Relaxed);
         }
     }
 
@@ -180,11 +219,11 @@ impl MemoryEngine for QuickEngine {
     }
 
     fn bytes(&self) -> u64 {
-        u64::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(0)
+        u64::try_from(self.counts.bytes.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+        self.counts.evictions.load(Ordering::Relaxed)
     }
 }
 
@@ -314,15 +353,35 @@ impl Weighter<Key, Held> for Weight {
     }
 }
 
-/// Collects what an insert drops, to be looked at and dropped after the shard's lock is released: a
-/// value's `Drop` is its user's code.
+/// Collects what is dropped, to be looked at and dropped after the shard's lock is released: a value's
+/// `Drop` is its user's code.
 #[derive(Clone)]
-struct Collect;
+struct Collect {
+    counts: Arc<Counts>,
+}
+
+/// What a request drops.
+#[derive(Default)]
+struct Dropped {
+    entries: Vec<(Key, Held)>,
+    /// Whether the caller counts it. It does where it makes the request; resizing makes its own.
+    counted_by_caller: bool,
+}
+
+impl Dropped {
+    fn to_be_counted() -> Self {
+        Self { entries: Vec::new(), counted_by_caller: true }
+    }
+}
 
 impl Lifecycle<Key, Held> for Collect {
-    type RequestState = Vec<(Key, Held)>;
+    type RequestState = Dropped;
 
-    fn on_evict(&self, dropped: &mut Self::RequestState, key: Key, held: Held) {
-        dropped.push((key, held));
+    fn on_evict(&self, dropped: &mut Dropped, key: Key, held: Held) {
+        if !dropped.counted_by_caller {
+            self.counts.bytes.fetch_sub(held.bytes(&key) as i64, Ordering::Relaxed);
+            self.counts.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+        dropped.entries.push((key, held));
     }
 }

@@ -1,10 +1,10 @@
 //! The cache service: the read-through engine over [`QuickStore`].
 
 use cache_core::memory::MemoryStore;
-use cache_core::{ReadThrough, forward_cache_service, forward_cache_store};
+use cache_core::{CacheError, ReadThrough, forward_cache_service, forward_cache_store};
 
 use crate::builder::QuickCacheBuilder;
-use crate::engine::QuickEngine;
+use crate::engine::{Bound, QuickEngine, refused};
 
 /// Entries in the memory of the process, on quick_cache: a tier for other stores, made by
 /// [`QuickCacheBuilder::build_store`].
@@ -21,6 +21,42 @@ impl QuickStore {
     #[must_use]
     pub fn builder() -> QuickCacheBuilder {
         QuickCacheBuilder::default()
+    }
+
+    /// Holds this many entries at most from now on. What is over that is evicted before this returns,
+    /// which takes the longer the more it is. Reads and writes go on meanwhile.
+    ///
+    /// The entries are split into parts, a few for each processor, and each takes its share: what does
+    /// not divide evenly is not used. A cache that is made small and large again knows less of what it
+    /// has evicted, so that its hits come back more slowly.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config), and nothing has changed, if `entries` are fewer than
+    /// the parts, if the cache was made to store nothing, or if it is bounded in bytes.
+    pub fn set_max_capacity(&self, entries: u64) -> Result<(), CacheError> {
+        self.resize(Bound::Entries(entries))
+    }
+
+    /// Holds this many bytes of keys and encoded values at most from now on, as
+    /// [`set_max_capacity`](Self::set_max_capacity) does entries. An entry that is larger than a part
+    /// is not kept, and the number of parts stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config), and nothing has changed, if there are fewer `bytes`
+    /// than parts, if the cache was made to store nothing, or if it is bounded in entries.
+    pub fn set_max_weight(&self, bytes: u64) -> Result<(), CacheError> {
+        self.resize(Bound::Bytes(bytes))
+    }
+
+    fn resize(&self, to: Bound) -> Result<(), CacheError> {
+        let engine = self.0.engine().ok_or_else(|| refused("it was made to store nothing"))?;
+        if engine.resize(to)? {
+            // The records of what was evicted: writes would come by them only one by one.
+            self.0.sweep();
+        }
+        Ok(())
     }
 
     /// Frees every expired entry now and returns how many it freed; its cost grows with the number
@@ -72,6 +108,45 @@ impl QuickCacheService {
 
     pub(crate) fn new(engine: ReadThrough<QuickStore>) -> Self {
         Self(engine)
+    }
+
+    /// Holds this many entries at most from now on; what is over that is evicted before this returns.
+    /// See [`QuickStore::set_max_capacity`].
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config), and nothing has changed, if `entries` are fewer than
+    /// the parts of the cache, if it was made to store nothing, or if it is bounded in bytes.
+    ///
+    /// ```
+    /// use cache_quick::QuickCacheService;
+    ///
+    /// let cache = QuickCacheService::builder().max_capacity(10_000).build();
+    /// cache.set_max_capacity(50_000)?;
+    /// assert!(cache.set_max_weight(64 * 1024 * 1024).is_err(), "it is bounded in entries");
+    /// # Ok::<_, cache_core::CacheError>(())
+    /// ```
+    pub fn set_max_capacity(&self, entries: u64) -> Result<(), CacheError> {
+        self.0.inner().set_max_capacity(entries)
+    }
+
+    /// Holds this many bytes of keys and encoded values at most from now on; what is over that is
+    /// evicted before this returns. See [`QuickStore::set_max_weight`].
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config), and nothing has changed, if there are fewer `bytes`
+    /// than parts of the cache, if it was made to store nothing, or if it is bounded in entries.
+    ///
+    /// ```
+    /// use cache_quick::QuickCacheService;
+    ///
+    /// let cache = QuickCacheService::builder().max_weight(64 * 1024 * 1024).build();
+    /// cache.set_max_weight(16 * 1024 * 1024)?;
+    /// # Ok::<_, cache_core::CacheError>(())
+    /// ```
+    pub fn set_max_weight(&self, bytes: u64) -> Result<(), CacheError> {
+        self.0.inner().set_max_weight(bytes)
     }
 
     /// The engine, and through it the store.

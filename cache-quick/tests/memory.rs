@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use cache_core::{CacheServiceExt, CacheStore, Entry, ManualClock, Policy, Selector, Timestamp};
+use cache_core::{
+    CacheServiceExt, CacheStore, Entry, ErrorKind, ManualClock, Policy, Selector, Timestamp,
+};
 use cache_quick::{QuickCacheService, QuickStore};
 
 const MIB: u64 = 1024 * 1024;
@@ -254,4 +256,91 @@ fn bytes_are_counted_exactly_whatever_the_bound() {
         runtime.block_on(cache.clear()).unwrap();
         assert_eq!((cache.stats().entries, cache.stats().bytes), (0, 0));
     }
+}
+
+#[tokio::test]
+async fn a_smaller_bound_evicts_at_once_and_leaves_counts_exact() {
+    const KEYS: u64 = 10_000;
+    let entries = QuickStore::builder().max_capacity(KEYS).build_store();
+    let bytes = QuickStore::builder().max_weight(16 * MIB).build_store();
+    for id in 0..KEYS {
+        entries.store(&key(id), entry(100)).await.unwrap();
+        bytes.store(&key(id), entry(1_000)).await.unwrap();
+    }
+    let shrink: [(_, &dyn Fn() -> _); 2] =
+        [(&entries, &|| entries.set_max_capacity(1_000)), (&bytes, &|| bytes.set_max_weight(MIB))];
+    for (store, shrink) in shrink {
+        let before = store.stats();
+        shrink().unwrap();
+        let after = store.stats();
+        assert!(after.entries <= 1_048 && after.entries > 800, "{after:?}");
+        assert_eq!(held(store, KEYS), (after.entries, after.bytes));
+        assert_eq!(after.evictions - before.evictions, before.entries - after.entries);
+        assert_eq!(store.sweep_records() as u64, after.entries);
+    }
+    assert!(entries.stats().weighted_size <= 1_000, "{:?}", entries.stats());
+    assert!(bytes.stats().weighted_size <= MIB, "{:?}", bytes.stats());
+}
+
+#[tokio::test]
+async fn a_larger_bound_is_used_and_one_of_another_kind_is_refused() {
+    let store = QuickStore::builder().max_capacity(1_000).build_store();
+    store.set_max_capacity(100).unwrap();
+    store.set_max_capacity(10_000).unwrap();
+    for id in 0..10_000 {
+        store.store(&key(id), entry(8)).await.unwrap();
+    }
+    let stats = store.stats();
+    // Keys are not spread evenly over the parts.
+    assert!(stats.entries > 9_000 && stats.entries <= 10_000, "{stats:?}");
+    assert_eq!(held(&store, 10_000), (stats.entries, stats.bytes));
+
+    let bytes = || QuickStore::builder().max_weight(MIB);
+    for (store, why) in [
+        (bytes().build_store(), "bounded in bytes alone"),
+        (bytes().max_capacity(100).build_store(), "bounded in entries and in bytes"),
+        (QuickStore::builder().max_capacity(0).build_store(), "made to store nothing"),
+    ] {
+        let error = store.set_max_capacity(10_000).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let error = store.set_max_capacity(0).unwrap_err();
+    assert!(error.to_string().contains("less than 1 for each"), "{error}");
+    assert_eq!(store.stats(), stats, "nothing has changed");
+}
+
+#[test]
+fn counts_stay_exact_while_the_bound_changes_under_writes() {
+    const KEYS: u64 = 5_000;
+    let store = QuickStore::builder().max_capacity(4_000).build_store();
+    let writing = |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            for _ in 0..300_000 {
+                let key = key(random.u64(..KEYS));
+                match random.u8(..4) {
+                    0 => drop(store.remove(&Selector::key(key)).await.unwrap()),
+                    _ => store.store(&key, entry(random.usize(..64))).await.unwrap(),
+                }
+            }
+        });
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| writing(1));
+        scope.spawn(|| writing(2));
+        for round in 0..2_000 {
+            store.set_max_capacity(if round % 2 == 0 { 500 } else { 4_000 }).unwrap();
+        }
+        store.set_max_capacity(1_000).unwrap();
+    });
+    let stats = store.stats();
+    assert!(stats.entries <= 1_000, "{stats:?}");
+    assert_eq!(held(&store, KEYS), (stats.entries, stats.bytes));
+    assert!(
+        (store.sweep_records() as u64) < 2 * stats.entries + 2_000,
+        "{}",
+        store.sweep_records()
+    );
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_concurrency::LocalConcurrencyService;
-use cache_core::{CacheError, CacheStore, TracedKeys};
+use cache_core::{CacheError, TracedKeys};
 use cache_moka::{MokaCacheBuilder, MokaCacheService};
 use cache_quick::{QuickCacheBuilder, QuickCacheService};
 
-use crate::parts::{Cache, Locks, Parts};
+use crate::parts::{Cache, Locks, Near, Parts};
 use crate::{CacheConfig, CacheServices, MemoryBackend, redis};
 
 /// Makes [`CacheServices`]. What is not set has the defaults of [`CacheConfig`].
@@ -161,11 +161,12 @@ impl CacheServicesBuilder {
     }
 }
 
-/// The store that holds entries in front of Redis.
-pub(crate) fn near_store(config: &CacheConfig) -> Arc<dyn CacheStore> {
+/// What holds entries in front of Redis.
+pub(crate) fn near(config: &CacheConfig) -> Near {
     match config.memory {
-        MemoryBackend::Quick => Arc::new(quick(config).build_store()),
-        MemoryBackend::Moka => Arc::new(moka(config).build_store()),
+        _ if !config.near => Near::None,
+        MemoryBackend::Quick => Near::Quick(Arc::new(quick(config).build_store())),
+        MemoryBackend::Moka => Near::Moka(Arc::new(moka(config).build_store())),
     }
 }
 

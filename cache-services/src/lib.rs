@@ -33,7 +33,7 @@ pub use cache_core::{
 };
 pub use cache_hybrid::{FarLatency, HybridCache, HybridCacheBuilder, TierStats, TieredStore};
 pub use cache_moka::MokaCacheService;
-pub use cache_quick::QuickCacheService;
+pub use cache_quick::{DEFAULT_CAPACITY, QuickCacheService};
 pub use cache_redis::{
     ConnectionState, ConnectionStats, RedisBus, RedisCacheService, RedisConfig, RedisStore,
 };

@@ -23,7 +23,7 @@ impl Cache {
         let near = match self {
             Self::Quick(cache) => cache.engine().inner().peek(key),
             Self::Moka(cache) => cache.engine().inner().peek(key),
-            Self::Hybrid(cache) => {
+            Self::Hybrid(cache, _) => {
                 let far = cache.tiers().look_far(key).await;
                 return Located { near: cache.tiers().look_near(key), far: Some(far) };
             }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use cache_concurrency::{LocalConcurrencyService, LockStats, RedisConcurrencyService};
-use cache_core::{CacheService, ConcurrencyService};
+use cache_core::{CacheError, CacheService, CacheStore, ConcurrencyService, ErrorKind};
 use cache_hybrid::{HybridCache, TieredStore};
-use cache_moka::MokaCacheService;
-use cache_quick::QuickCacheService;
+use cache_moka::{MokaCacheService, MokaStore};
+use cache_quick::{QuickCacheService, QuickStore};
 use cache_redis::{Connections, RedisBus};
 
 /// What was built.
@@ -30,7 +30,26 @@ pub(crate) struct Redis {
 pub(crate) enum Cache {
     Quick(QuickCacheService),
     Moka(MokaCacheService),
-    Hybrid(HybridCache),
+    /// And what it holds in front of Redis.
+    Hybrid(HybridCache, Near),
+}
+
+/// The near tier, for what the trait has no word for.
+#[derive(Clone, Debug)]
+pub(crate) enum Near {
+    None,
+    Quick(Arc<QuickStore>),
+    Moka(Arc<MokaStore>),
+}
+
+impl Near {
+    pub(crate) fn store(&self) -> Option<Arc<dyn CacheStore>> {
+        match self {
+            Self::None => None,
+            Self::Quick(store) => Some(Arc::clone(store) as _),
+            Self::Moka(store) => Some(Arc::clone(store) as _),
+        }
+    }
 }
 
 impl Cache {
@@ -38,15 +57,30 @@ impl Cache {
         match self {
             Self::Quick(cache) => Arc::new(cache.clone()),
             Self::Moka(cache) => Arc::new(cache.clone()),
-            Self::Hybrid(cache) => Arc::new(cache.clone()),
+            Self::Hybrid(cache, _) => Arc::new(cache.clone()),
         }
     }
 
     pub(crate) fn tiers(&self) -> Option<&TieredStore> {
         match self {
             Self::Quick(_) | Self::Moka(_) => None,
-            Self::Hybrid(cache) => Some(cache.tiers()),
+            Self::Hybrid(cache, _) => Some(cache.tiers()),
         }
+    }
+
+    /// What holds entries in the process, if its bound can be changed.
+    pub(crate) fn resizable(&self) -> Result<&QuickStore, CacheError> {
+        let why = match self {
+            Self::Quick(cache) => return Ok(cache.engine().inner()),
+            Self::Hybrid(_, Near::Quick(store)) => return Ok(store),
+            Self::Moka(_) | Self::Hybrid(_, Near::Moka(_)) => {
+                "the moka backend (CACHE_MEMORY) keeps the bound it was made with; use quick"
+            }
+            Self::Hybrid(_, Near::None) => {
+                "without a near tier (CACHE_NEAR) the process holds no entries"
+            }
+        };
+        Err(CacheError::new(ErrorKind::Config, format!("the cache cannot be resized: {why}")))
     }
 
     #[cfg(feature = "metrics")]
@@ -54,7 +88,7 @@ impl Cache {
         match self {
             Self::Quick(cache) => cache.engine().times(),
             Self::Moka(cache) => cache.engine().times(),
-            Self::Hybrid(cache) => cache.engine().times(),
+            Self::Hybrid(cache, _) => cache.engine().times(),
         }
     }
 }

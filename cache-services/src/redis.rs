@@ -8,7 +8,7 @@ use cache_core::CacheError;
 use cache_hybrid::HybridCache;
 use cache_redis::{Connections, RedisBus, RedisConfig, RedisStore};
 
-use crate::builder::near_store;
+use crate::builder;
 use crate::parts::{Cache, Locks, Parts, Redis};
 use crate::{CacheConfig, CacheServices};
 
@@ -37,7 +37,7 @@ pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServic
     let bus = RedisBus::new(connections.clone()).map_err(named)?;
     let cache = hybrid(config, connections.clone(), bus.clone())?;
     let redis = Some(Redis { connections, bus });
-    let parts = Parts { cache: Cache::Hybrid(cache), locks: Locks::Redis(locks), redis };
+    let parts = Parts { cache, locks: Locks::Redis(locks), redis };
     Ok(CacheServices::new(parts, config))
 }
 
@@ -47,20 +47,22 @@ fn hybrid(
     config: &CacheConfig,
     connections: Connections,
     bus: RedisBus,
-) -> Result<HybridCache, CacheError> {
+) -> Result<Cache, CacheError> {
     let far = RedisStore::new(connections).with_bus(&bus);
+    let near = builder::near(config);
     let mut tiers = HybridCache::builder();
-    if config.near {
-        tiers = tiers.near(near_store(config));
+    if let Some(store) = near.store() {
+        tiers = tiers.near(store);
     }
-    tiers
+    let cache = tiers
         .far(Arc::new(far))
         .bus(Arc::new(bus))
         .default_ttl(config.default_ttl)
         .local_ttl(config.near_ttl.unwrap_or(Duration::MAX))
         .grace(config.near_grace)
         .traced_keys(config.traced_keys)
-        .build()
+        .build()?;
+    Ok(Cache::Hybrid(cache, near))
 }
 
 /// The same error, which names the setting that led there.

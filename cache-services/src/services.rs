@@ -134,6 +134,54 @@ impl CacheServices {
         self.parts.redis.as_ref().map(|redis| redis.connections.stats())
     }
 
+    /// Holds this many entries in the process at most from now on, in front of Redis where that is used:
+    /// [`max_capacity`](CacheServicesBuilder::max_capacity), changed while the service runs. What is over
+    /// it is evicted before this returns, which takes the longer the more it is; reads and writes go on
+    /// meanwhile. What is in Redis stays there.
+    ///
+    /// The entries are split into parts, a few for each processor, and each takes its share: what does
+    /// not divide evenly is not used.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](cache_core::ErrorKind::Config) saying why, and nothing has changed: if `entries` are
+    /// fewer than the parts; if the bound in force is another one, that is bytes, both, or 0; if the
+    /// backend is moka; if the process holds no entries, with [`near`](CacheServicesBuilder::near) off.
+    ///
+    /// ```
+    /// use cache_services::CacheServices;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cache_services::CacheError> {
+    /// let services = CacheServices::builder().max_capacity(10_000).build().await?;
+    /// services.set_max_capacity(50_000)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn set_max_capacity(&self, entries: u64) -> Result<(), CacheError> {
+        self.parts.cache.resizable()?.set_max_capacity(entries)
+    }
+
+    /// Holds this many bytes of keys and encoded values in the process at most from now on, as
+    /// [`set_max_capacity`](Self::set_max_capacity) does entries. An entry that is larger than a part is
+    /// not kept, and the number of parts stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_max_capacity`](Self::set_max_capacity), where the bound in force has to be one in bytes
+    /// alone.
+    ///
+    /// ```
+    /// use cache_services::CacheServices;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cache_services::CacheError> {
+    /// let services = CacheServices::builder().max_weight_bytes(64 * 1024 * 1024).build().await?;
+    /// services.set_max_weight_bytes(16 * 1024 * 1024)?;
+    /// assert!(services.set_max_capacity(100).is_err(), "it is bounded in bytes");
+    /// # Ok(()) }
+    /// ```
+    pub fn set_max_weight_bytes(&self, bytes: u64) -> Result<(), CacheError> {
+        self.parts.cache.resizable()?.set_max_weight(bytes)
+    }
+
     /// Where an entry is held, for an operator: looking counts as no lookup and fills no tier, though
     /// in process it is a use, for eviction and for the idle time. It takes as long as one call of
     /// Redis may.

@@ -8,6 +8,7 @@ use cache_services::{
     CacheConfig, CacheServiceExt, CacheServices, ConcurrencyService, ConcurrencyServiceExt,
     ErrorKind, LockErrorKind, LockOptions,
 };
+use cache_testkit::eventually;
 use cache_testkit::servers::RedisServer;
 
 fn config(server: &RedisServer) -> CacheConfig {
@@ -43,6 +44,34 @@ async fn namespaces_are_apart() {
     let guard = a.concurrency().acquire("k", &LockOptions::default()).await.unwrap();
     b.concurrency().with_lock("k", async {}).await.unwrap();
     guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_held_in_front_of_redis_is_bounded_anew_and_redis_keeps_all() {
+    let server = RedisServer::start();
+    let services = CacheServices::from_config(config(&server)).await.unwrap();
+    let near = || services.tier_stats().unwrap();
+    eventually(|| near().near_served).await;
+    let items: Vec<_> = (0..1_000).map(|number| (format!("key:{number}"), number)).collect();
+    let items: Vec<_> = items.iter().map(|(key, number)| (key.as_str(), *number)).collect();
+    services.cache().set_many(&items, None).await.unwrap();
+    for (key, _) in &items {
+        services.cache().get::<u32>(key).await.unwrap();
+    }
+    let held = || services.cache().stats().entries;
+    assert!(held() > 900, "{}", held());
+    services.set_max_capacity(100).unwrap();
+    assert!((80..=100).contains(&held()), "{}", held());
+    for (key, number) in &items {
+        assert_eq!(services.cache().get::<u32>(key).await.unwrap(), Some(*number));
+    }
+    services.shutdown().await;
+
+    let far_alone = CacheConfig { near: false, ..config(&server) };
+    let services = CacheServices::from_config(far_alone).await.unwrap();
+    let error = services.set_max_capacity(100).unwrap_err();
+    assert!(error.to_string().contains("CACHE_NEAR"), "{error}");
+    services.shutdown().await;
 }
 
 #[tokio::test]

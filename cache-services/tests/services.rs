@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cache_services::{
     CacheConfig, CacheServiceExt, CacheServices, CacheServicesBuilder, ConcurrencyService,
-    ConcurrencyServiceExt, LockErrorKind, LockOptions, MemoryBackend,
+    ConcurrencyServiceExt, ErrorKind, LockErrorKind, LockOptions, MemoryBackend,
 };
 
 const BACKENDS: [MemoryBackend; 2] = [MemoryBackend::Quick, MemoryBackend::Moka];
@@ -44,6 +44,34 @@ async fn weight_bounds_the_bytes() {
     let left = entries_left_of(builder().max_capacity(20), 1_000).await;
     assert!((1..=22).contains(&left), "{left}");
     assert_eq!(entries_left_of(CacheServices::builder().max_weight_bytes(0), 10).await, 0);
+}
+
+#[tokio::test]
+async fn the_bound_is_changed_while_the_service_runs_or_it_is_said_why_not() {
+    let entries = CacheServices::builder().max_capacity(1_000).build().await.unwrap();
+    let bytes = CacheServices::builder().max_weight_bytes(1_000_000).build().await.unwrap();
+    for services in [&entries, &bytes] {
+        for number in 0..500 {
+            let value = "x".repeat(1_000);
+            services.cache().set(&format!("key:{number}"), &value, None).await.unwrap();
+        }
+        assert_eq!(services.cache().stats().entries, 500);
+    }
+    entries.set_max_capacity(100).unwrap();
+    assert!((80..=100).contains(&entries.cache().stats().entries));
+    bytes.set_max_weight_bytes(100_000).unwrap();
+    assert!(bytes.cache().stats().bytes <= 100_000);
+
+    let moka = CacheServices::builder().memory(MemoryBackend::Moka).build().await.unwrap();
+    for (refused, why) in [
+        (entries.set_max_weight_bytes(1_000_000), "bounded in entries"),
+        (bytes.set_max_capacity(1_000), "bounded in bytes"),
+        (moka.set_max_capacity(1_000), "moka"),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(why), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -66,6 +66,11 @@ impl<E: MemoryEngine> MemoryStore<E> {
         }
     }
 
+    /// The map; `None` keeps nothing.
+    pub fn engine(&self) -> Option<&E> {
+        self.engine.as_ref()
+    }
+
     /// Frees every expired entry now and returns how many it freed. Its cost grows with the number
     /// of entries: for a maintenance job, where the sweep that comes with writes is not enough.
     pub fn sweep(&self) -> usize {
