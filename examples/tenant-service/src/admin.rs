@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use axum::extract::Request;
 use axum::http::header;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -12,9 +13,11 @@ use cache_admin::{AdminAuth, AdminRouter, Part, Rights};
 use cache_services::{CacheError, WarmLoader, Warmer};
 
 use crate::app::App;
+use crate::context::one;
 use crate::database::DatabaseError;
 use crate::identity::{Identity, keys_of};
 use crate::live::Ttl;
+use crate::metrics;
 use crate::model::Org;
 use crate::problem::Problem;
 use crate::secret::Secret;
@@ -37,7 +40,16 @@ pub(crate) fn router(app: &App, token: Option<&Secret>) -> Result<(Router, Warme
         .build();
     let (counting, token) = (app.clone(), token.cloned());
     let counts = move |request: Request| async move { counts(&counting, token.as_ref(), &request) };
-    Ok((Router::new().route("/service", get(counts)).fallback_service(admin), warmer))
+    let publishing = app.clone();
+    let publish = move |request: Request, next: Next| {
+        // `/metrics` shows what has been handed over before.
+        if request.uri().path() == "/metrics" {
+            metrics::publish(publishing.counts());
+        }
+        next.run(request)
+    };
+    let router = Router::new().route("/service", get(counts)).fallback_service(admin);
+    Ok((router.layer(from_fn(publish)), warmer))
 }
 
 /// Loads organisations under whatever they are asked for by, when an operator says so.
@@ -69,7 +81,8 @@ fn warm_organisations(app: &App) -> WarmLoader {
 
 /// `GET /service`: what this instance has done.
 fn counts(app: &App, token: Option<&Secret>, request: &Request) -> Response {
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    // One that is there twice is none, as for the rest of the admin API.
+    let shown = one(request.headers(), &header::AUTHORIZATION).ok().flatten();
     if token.is_some_and(|token| token.allows(shown)) {
         return Json(app.counts()).into_response();
     }

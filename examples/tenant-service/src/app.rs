@@ -36,6 +36,8 @@ pub struct Counts {
     pub database_queries: u64,
     /// Tokens exchanged with the identity provider.
     pub upstream_exchanges: u64,
+    /// Changes, exchanges and comparisons under way now.
+    pub under_way: usize,
     /// What shadow mode has seen.
     pub shadow: ShadowCounts,
 }
@@ -126,6 +128,7 @@ impl App {
         Counts {
             database_queries: self.0.database.queries(),
             upstream_exchanges: self.0.upstream.exchanges(),
+            under_way: self.0.tasks.len(),
             shadow: self.0.lookups.shadow_counts(),
         }
     }

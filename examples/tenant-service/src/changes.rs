@@ -19,6 +19,7 @@ use crate::identity::{Slug, keys_of, user_key};
 use crate::input::{InPath, JsonBody};
 use crate::model::{Org, Token, User};
 use crate::problem::Problem;
+use crate::secret::shortened;
 
 /// The most hosts that an organisation has.
 const MOST_HOSTS: usize = 20;
@@ -72,6 +73,7 @@ where
             Ok(()) => Invalidation::Done,
             Err(error) => {
                 let error = &error as &dyn Error;
+                let keys: Vec<String> = keys.into_iter().map(shortened).collect();
                 tracing::warn!(error, ?keys, "an invalidation is to be made up for");
                 Invalidation::Pending
             }
@@ -81,9 +83,8 @@ where
     match task.await {
         Ok(done) => Ok(done?),
         Err(error) => {
-            tracing::error!(error = &error as &dyn Error, "a change did not come to its end");
             let message = "It is not known whether this was changed. Look, or try again.";
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown_outcome", message))
+            Err(Problem::unknown_outcome(&error, message))
         }
     }
 }

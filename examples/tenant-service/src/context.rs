@@ -112,7 +112,10 @@ fn host(headers: &HeaderMap, uri: &Uri) -> Result<Host, Problem> {
 }
 
 /// The value of a header that may be there once, as text.
-fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+pub(crate) fn one<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -163,8 +166,7 @@ impl FromRequestParts<App> for Caller {
         };
         let token = find_token(app, &hash).await?;
         let Some(token) = token.filter(|token| token.is_good(clock::now())) else {
-            let message = "The token is unknown, revoked or over.";
-            return Err(Problem::unauthorized("bad_token", message));
+            return Err(Problem::bad_token());
         };
         if token.org != tenant.id {
             let message = format!("The token is not one of the organisation {}.", tenant.slug);

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use crate::app::App;
-use crate::context::{Caller, Tenant, resolve};
+use crate::context::{Caller, Tenant, one, resolve};
 use crate::identity::Slug;
 use crate::model::User;
 use crate::problem::Problem;
@@ -71,8 +71,9 @@ async fn may_change(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if app.change_token().is_some_and(|token| !token.allows(shown)) {
+    if let Some(token) = app.change_token()
+        && !token.allows(one(request.headers(), &header::AUTHORIZATION)?)
+    {
         let message = "Changes need their token: Authorization: Bearer <CHANGE_TOKEN>.";
         return Err(Problem::unauthorized("no_right_to_change", message));
     }
@@ -91,7 +92,14 @@ async fn in_bounds(
         return Err(problem.with(header::RETRY_AFTER, HeaderValue::from_static("1")));
     }
     let timeout = app.live().settings().request_timeout;
-    tokio::time::timeout(timeout, next.run(request)).await.map_err(|_| {
-        Problem::try_again("took_too_long", "This took longer than a request may take.")
-    })
+    let message = match request.method().is_safe() {
+        true => "This took longer than a request may take.",
+        // What was begun goes on in a task of its own.
+        false => {
+            "This took longer than a request may take. What it asked for may have been done all the \
+             same, or may still be: look before you try again."
+        }
+    };
+    let answered = tokio::time::timeout(timeout, next.run(request)).await;
+    answered.map_err(|_| Problem::try_again("took_too_long", message))
 }

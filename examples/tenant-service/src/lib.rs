@@ -14,10 +14,12 @@ mod input;
 mod live;
 pub mod load;
 mod lookups;
+mod metrics;
 mod model;
 mod problem;
 mod secret;
 mod server;
+mod serving;
 mod session;
 mod upstream;
 

@@ -33,6 +33,9 @@ pub struct LiveSettings {
     pub body_bytes: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How long a client may take to send the head of a request, from when the connection is ready for
+    /// one.
+    pub header_timeout: Duration,
     /// The part of all lookups that shadow mode compares, from 0 to 1.
     pub shadow_sample: f64,
     /// How long shadow mode waits until a difference counts: longer than the cache promises that a

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::database::DatabaseError;
 use crate::live::{Live, Ttl};
 use crate::problem::Problem;
+use crate::secret::shortened;
 
 /// Comparisons under way at most; what comes on top is not compared.
 const COMPARISONS: usize = 256;
@@ -64,7 +65,7 @@ pub struct ShadowCounts {
     /// Comparisons that came to an end.
     pub compared: u64,
     /// Of these: the cache said something else than the database, and went on saying so for longer
-    /// than it may.
+    /// than it may; or what it holds cannot be read.
     pub differences: u64,
     /// Of these: the two differed, and agreed a moment later.
     pub settled: u64,
@@ -156,7 +157,7 @@ impl Lookups {
         let Counters { compared, differences, settled, undecided, skipped, failed } =
             &self.shadow.counters;
         ShadowCounts {
-            compared: read(compared),
+            compared: compared.load(Ordering::Acquire),
             differences: read(differences),
             settled: read(settled),
             undecided: read(undecided),
@@ -176,17 +177,10 @@ impl Lookups {
         F: Fn() -> Fut + Clone + Send + 'static,
         Fut: Future<Output = Result<Option<T>, DatabaseError>> + Send + 'static,
     {
-        let policy = self.live.policy(ttl);
-        match self.cache.get_or_load_opt(key, policy, load.clone()).await {
-            Ok(found) => Ok(found),
-            // A value of another build of this service, say. It is no reason to refuse the request.
-            Err(error) if error.kind() == ErrorKind::Serialization => {
-                tracing::warn!(error = &error as &dyn Error, "what is cached is no use: dropped");
-                // If this fails the next request tries again.
-                let _ = self.cache.invalidate(key).await;
-                Ok(load().await?.map(Arc::new))
-            }
-            Err(error) => Err(error.into()),
+        match self.readable(key, ttl, load.clone()).await? {
+            Some(found) => Ok(found),
+            // It is no reason to refuse the request.
+            None => Ok(load().await?.map(Arc::new)),
         }
     }
 
@@ -219,6 +213,7 @@ impl Lookups {
         let counters = &self.shadow.counters;
         let counter = match compared {
             Err(error) => {
+                let key = shortened(key);
                 tracing::debug!(error = &*error as &dyn Error, key, "nothing to compare");
                 counters.failed.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -227,14 +222,15 @@ impl Lookups {
             Ok(Verdict::Settled) => Some(&counters.settled),
             Ok(Verdict::Undecided) => Some(&counters.undecided),
             Ok(Verdict::Different) => {
-                tracing::warn!(key, "the cache differs from the database");
+                tracing::warn!(key = shortened(key), "the cache differs from the database");
                 Some(&counters.differences)
             }
         };
-        counters.compared.fetch_add(1, Ordering::Relaxed);
         if let Some(counter) = counter {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        // Last: who sees that it was compared sees with what result.
+        counters.compared.fetch_add(1, Ordering::Release);
     }
 
     /// Whether the cache says what the database says.
@@ -254,13 +250,17 @@ impl Lookups {
         F: Fn() -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Option<T>, DatabaseError>> + Send + 'static,
     {
-        if self.cached_plainly(key, ttl, load.clone()).await? == direct {
-            return Ok(Verdict::Same);
+        match self.readable(key, ttl, load.clone()).await? {
+            None => return Ok(Verdict::Different),
+            Some(cached) if cached == direct => return Ok(Verdict::Same),
+            Some(_) => {}
         }
         for _ in 0..ROUNDS {
             tokio::time::sleep(self.live.settings().shadow_settle).await;
             let before = load().await?.map(Arc::new);
-            let cached = self.cached_plainly(key, ttl, load.clone()).await?;
+            let Some(cached) = self.readable(key, ttl, load.clone()).await? else {
+                return Ok(Verdict::Different);
+            };
             let after = load().await?.map(Arc::new);
             if cached == before || cached == after {
                 return Ok(Verdict::Settled);
@@ -273,18 +273,33 @@ impl Lookups {
         Ok(Verdict::Undecided)
     }
 
-    async fn cached_plainly<T, F, Fut>(
+    /// What is cached, or loaded to be; `None` if what is cached cannot be read, which is removed then:
+    /// a value of another build of this service, say.
+    async fn readable<T, F, Fut>(
         &self,
         key: &str,
         ttl: Ttl,
         load: F,
-    ) -> Result<Option<Arc<T>>, CacheError>
+    ) -> Result<Option<Option<Arc<T>>>, CacheError>
     where
         T: Value,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Option<T>, DatabaseError>> + Send + 'static,
     {
-        self.cache.get_or_load_opt(key, self.live.policy(ttl), load).await
+        match self.cache.get_or_load_opt(key, self.live.policy(ttl), load).await {
+            Err(error) if error.kind() == ErrorKind::Serialization => {
+                let shown = shortened(key);
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    key = shown,
+                    "dropped: it cannot be read"
+                );
+                // If this fails, who finds it next tries again.
+                let _ = self.cache.invalidate(key).await;
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
     }
 }
 

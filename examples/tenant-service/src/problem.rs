@@ -1,11 +1,13 @@
 //! How the service says no: a status, a code for programs and a sentence for people, as JSON.
 
+use std::error::Error;
+
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-
 use cache_services::{CacheError, LockError};
+use serde::Serialize;
+use tokio::task::JoinError;
 
 use crate::database::{ChangeError, DatabaseError};
 
@@ -33,6 +35,17 @@ impl Problem {
     pub(crate) fn unauthorized(code: &'static str, message: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::UNAUTHORIZED, code, message);
         problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// The token that was shown is worth nothing.
+    pub(crate) fn bad_token() -> Self {
+        Self::unauthorized("bad_token", "The token is unknown, revoked or over.")
+    }
+
+    /// What was begun in a task came to no end that is known.
+    pub(crate) fn unknown_outcome(error: &JoinError, message: &str) -> Self {
+        tracing::error!(error = error as &dyn Error, "a task did not come to its end");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unknown_outcome", message)
     }
 
     /// The same request may succeed in a moment.
@@ -71,7 +84,7 @@ const NO_ANSWER: &str = "The service cannot answer this now. Try again in a mome
 
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "the database gave no answer");
+        tracing::error!(error = &error as &dyn Error, "the database gave no answer");
         Self::try_again("database_unavailable", NO_ANSWER)
     }
 }
@@ -79,14 +92,14 @@ impl From<DatabaseError> for Problem {
 impl From<CacheError> for Problem {
     /// A load that failed, or a cache that did: which one stands in the log.
     fn from(error: CacheError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "a lookup failed");
+        tracing::error!(error = &error as &dyn Error, "a lookup failed");
         Self::try_again("lookup_failed", NO_ANSWER)
     }
 }
 
 impl From<LockError> for Problem {
     fn from(error: LockError) -> Self {
-        tracing::warn!(error = &error as &dyn std::error::Error, "a lock was not to be had");
+        tracing::warn!(error = &error as &dyn Error, "a lock was not to be had");
         Self::try_again("lock_unavailable", NO_ANSWER)
     }
 }

@@ -67,6 +67,16 @@ impl FromStr for TokenHash {
     }
 }
 
+/// A key as it may stand in a log: of a token's hash only its beginning.
+pub(crate) fn shortened(key: &str) -> String {
+    match key.split_once(':') {
+        Some((kind, hash)) if hash.parse::<TokenHash>().is_ok() => {
+            format!("{kind}:{}…", &hash[..8])
+        }
+        _ => key.to_owned(),
+    }
+}
+
 /// The token in an `Authorization` header, as its hash: `None` if it is no bearer token of 1 to 512
 /// visible ASCII characters.
 #[must_use]
@@ -124,6 +134,14 @@ mod tests {
         assert_eq!(hash.token_key(), format!("token:{abc}"));
         for text in ["", "ba78", &abc[1..], &abc.replace('b', "x"), &format!("{abc}00")] {
             assert_eq!(text.parse::<TokenHash>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_log_has_the_beginning_of_a_hash() {
+        assert_eq!(shortened(&TokenHash::of("abc").session_key()), "session:ba7816bf…");
+        for key in ["org:acme", "org:host:acme.example.com", "token:ä", "", ":"] {
+            assert_eq!(shortened(key), key);
         }
     }
 

@@ -17,11 +17,14 @@ use crate::config::Settings;
 use crate::config::reload::Reload;
 use crate::database::{Database, DatabaseError};
 use crate::live::Live;
+use crate::serving::serve;
 use crate::upstream::Upstream;
 use crate::{admin, http};
 
 /// What the locks and connections have for their end, beside the time that requests have.
 const CLOSING: Duration = Duration::from_secs(4);
+/// What changes that are under way have at least, when requests have used up the time.
+const CHANGES: Duration = Duration::from_secs(1);
 
 /// Why an instance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +86,8 @@ pub struct Instance {
     grace: Duration,
     stop: CancellationToken,
     stop_admin: CancellationToken,
-    serving: JoinHandle<io::Result<()>>,
-    administering: JoinHandle<io::Result<()>>,
+    serving: JoinHandle<()>,
+    administering: JoinHandle<()>,
     reloading: Option<JoinHandle<()>>,
 }
 
@@ -122,6 +125,13 @@ impl Instance {
                 "no CHANGE_TOKEN is set: whoever reaches this service may change things"
             );
         }
+        let shared = settings.cache.redis_url.as_deref().is_some_and(|url| !url.trim().is_empty());
+        if shared && settings.database_path.is_none() {
+            tracing::warn!(
+                "REDIS_URL is set and DATABASE_PATH is not: instances that share a cache need a database \
+                 that they share, and this one has its own"
+            );
+        }
         let live = Arc::new(Live::new(settings.live.clone()));
         let change_token = settings.change_token.clone();
         let app = App::new(services, database, upstream, live, change_token);
@@ -136,8 +146,8 @@ impl Instance {
             addr,
             admin_addr,
             grace,
-            serving: serve(listener, routes, stop.clone()),
-            administering: serve(admin_listener, admin, stop_admin.clone()),
+            serving: serving(listener, routes, &app, &stop),
+            administering: serving(admin_listener, admin, &app, &stop_admin),
             reloading: reload.map(|reload| tokio::spawn(reload.watch(app.clone()))),
             app,
             warmer,
@@ -184,7 +194,8 @@ impl Instance {
         }
         self.app.stopping().cancel();
         self.app.tasks().close();
-        if tokio::time::timeout(rest(), self.app.tasks().wait()).await.is_err() {
+        let left = rest().max(CHANGES);
+        if tokio::time::timeout(left, self.app.tasks().wait()).await.is_err() {
             tracing::warn!("changes were left when the time to finish them was up");
             ended = Ended::TimeUp;
         }
@@ -217,11 +228,13 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     })
 }
 
-fn serve(
+fn serving(
     listener: TcpListener,
     routes: Router,
-    stop: CancellationToken,
-) -> JoinHandle<io::Result<()>> {
-    let stopped = async move { stop.cancelled().await };
-    tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(stopped).await })
+    app: &App,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let (app, stop) = (app.clone(), stop.clone());
+    let header_timeout = move || app.live().settings().header_timeout;
+    tokio::spawn(serve(listener, routes, header_timeout, stop))
 }

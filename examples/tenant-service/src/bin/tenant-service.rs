@@ -22,7 +22,7 @@ Usage: tenant-service [--config FILE] [--check]
 
 Environment variables go before the file: LISTEN_ADDR, ADMIN_ADDR, ADMIN_TOKEN, CHANGE_TOKEN,
 DATABASE_PATH, REDIS_URL, RESOLVER, and those of cache-services (CACHE_...). SIGTERM and SIGINT end the
-service in good order, a second one at once. SIGHUP reads the file again.";
+service in good order, a second one at once. SIGHUP reads the file again, where there is one.";
 
 /// What was asked for.
 enum Asked {
@@ -58,7 +58,17 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let settings = match Settings::load(config.as_deref()) {
+    run(config, check)
+}
+
+#[tokio::main]
+async fn run(config_file: Option<PathBuf>, check: bool) -> ExitCode {
+    // Before anything else: what nobody listens to ends the process at once.
+    let Ok(mut signals) = Signals::listen() else {
+        eprintln!("error: signals cannot be listened to");
+        return ExitCode::FAILURE;
+    };
+    let settings = match Settings::load(config_file.as_deref()) {
         Ok(settings) => settings,
         Err(problems) => {
             eprintln!("error: the configuration is wrong:");
@@ -77,20 +87,11 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    run(settings, config)
-}
-
-#[tokio::main]
-async fn run(settings: Settings, config_file: Option<PathBuf>) -> ExitCode {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        eprintln!("error: signals cannot be listened to");
-        return ExitCode::FAILURE;
-    };
+    let reloads = config_file.is_some();
     let parts = Parts { config_file, ..Parts::default() };
     let started = tokio::select! {
         started = Instance::start(settings, parts) => started,
-        () = either(&mut terminate, &mut interrupt) => return ExitCode::SUCCESS,
+        () = signals.end.heard() => return ExitCode::SUCCESS,
     };
     let instance = match started {
         Ok(instance) => instance,
@@ -105,11 +106,19 @@ async fn run(settings: Settings, config_file: Option<PathBuf>) -> ExitCode {
         }
     };
     tracing::info!(listen = %instance.addr(), admin = %instance.admin_addr(), "serving");
-    either(&mut terminate, &mut interrupt).await;
+    loop {
+        tokio::select! {
+            () = signals.end.heard() => break,
+            // With a file the instance itself hears it.
+            _ = signals.hangup.recv() => if !reloads {
+                tracing::warn!("SIGHUP: there is no configuration file to read again");
+            },
+        }
+    }
     tracing::info!("ending: what is under way is finished; another signal ends at once");
     tokio::select! {
         _ = instance.shutdown() => ExitCode::SUCCESS,
-        () = either(&mut terminate, &mut interrupt) => {
+        () = signals.end.heard() => {
             tracing::warn!("ended at once");
             // What is left must not hold the process.
             std::process::exit(1)
@@ -117,10 +126,32 @@ async fn run(settings: Settings, config_file: Option<PathBuf>) -> ExitCode {
     }
 }
 
-/// Until one of them comes.
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What the process is told from outside.
+struct Signals {
+    end: End,
+    hangup: Signal,
+}
+
+/// That it is to end.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self { end: End { terminate: terminate?, interrupt: interrupt? }, hangup: hangup? })
+    }
+}
+
+impl End {
+    /// Until one of them comes.
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

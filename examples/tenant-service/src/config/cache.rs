@@ -18,22 +18,37 @@ pub(super) fn read(
 ) -> CacheConfig {
     let mut good = Map::new();
     for (name, (line, node)) in fields {
-        let value = match node {
+        let readings = match node {
             Node::Scalar(scalar) if scalar.is_empty() => continue,
-            Node::Scalar(scalar) => value(scalar),
+            Node::Scalar(scalar) => readings(scalar),
             Node::Section(_) | Node::List => {
                 problems.push(format!("line {line}: cache.{name} must be one value"));
                 continue;
             }
         };
-        let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
-        match CacheConfig::deserialize(alone).map_err(|error| error.to_string()).and_then(checked) {
-            Ok(_) => drop(good.insert(name, value)),
+        let alone = |value: &Value| Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+        // What is said of the likeliest reading.
+        let mut wrong = None;
+        let fits = |value: &Value| {
+            let read = CacheConfig::deserialize(alone(value)).map_err(|error| error.to_string());
+            match read.and_then(checked) {
+                Ok(_) => true,
+                Err(error) => {
+                    wrong.get_or_insert(error);
+                    false
+                }
+            }
+        };
+        match (readings.into_iter().find(fits), wrong) {
+            (Some(value), _) => drop(good.insert(name, value)),
             // It may hold a password.
-            Err(_) if name == "redis_url" => {
+            (None, _) if name == "redis_url" => {
                 problems.push(format!("line {line}: cache.redis_url must be a URL in quotes"));
             }
-            Err(error) => problems.push(format!("line {line}: cache.{name} is wrong: {error}")),
+            (None, wrong) => {
+                let error = wrong.unwrap_or_default();
+                problems.push(format!("line {line}: cache.{name} is wrong: {error}"));
+            }
         }
     }
     let mut config = CacheConfig::deserialize(Value::Object(good)).unwrap_or_default();
@@ -59,17 +74,14 @@ fn checked(config: CacheConfig) -> Result<CacheConfig, String> {
     Ok(config)
 }
 
-/// A plain scalar is what it looks like, one in quotes is text.
-fn value(Scalar { text, quoted }: Scalar) -> Value {
-    if quoted {
-        return Value::String(text);
-    }
-    match text.as_str() {
-        "true" => Value::Bool(true),
-        "false" => Value::Bool(false),
-        _ => match serde_json::from_str(&text) {
-            Ok(number @ Value::Number(_)) => number,
-            _ => Value::String(text),
-        },
-    }
+/// What a scalar may be, the likeliest first: in quotes text alone, else what it looks like, or text
+/// after all where the field is one. Switches are `on` and `off` too, as in the environment.
+fn readings(Scalar { text, quoted }: Scalar) -> Vec<Value> {
+    let plain = match text.as_str() {
+        _ if quoted => None,
+        "true" | "on" => Some(Value::Bool(true)),
+        "false" | "off" => Some(Value::Bool(false)),
+        _ => serde_json::from_str(&text).ok().filter(Value::is_number),
+    };
+    plain.into_iter().chain([Value::String(text)]).collect()
 }

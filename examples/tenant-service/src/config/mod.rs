@@ -102,6 +102,9 @@ impl Default for Settings {
     }
 }
 
+/// How long a change takes at most until all instances show it, as `docs/consistency.md` says; where
+/// the near tier is served during an outage, that much longer.
+const SEEN_BY_ALL: Duration = Duration::from_millis(1_500);
 const DAY: f64 = 86_400.0;
 const ADDRESS: &str = "an address and a port, such as 127.0.0.1:8080";
 const TOKEN: &str = "1 to 512 visible ASCII characters without blanks";
@@ -128,7 +131,7 @@ fn read(text: &str, variables: Variables<'_>, problems: &mut Vec<String>) -> Set
         Mode::default(),
         |scalar| scalar.text.parse().ok(),
     );
-    let shutdown = root.seconds("shutdown_secs", 0.1..=25.0, 20.0);
+    let shutdown = root.seconds("shutdown_secs", 0.1..=20.0, 20.0);
     let log = root.read("log", None, "error, warn, info, debug or trace", Level::INFO, |scalar| {
         Level::from_str(&scalar.text).ok()
     });
@@ -155,11 +158,20 @@ fn read(text: &str, variables: Variables<'_>, problems: &mut Vec<String>) -> Set
     let requests_per_second = limits.number_or_none("requests_per_second", 1..=1_000_000);
     let body_bytes = limits.number("body_bytes", 64..=1_048_576, 16_384) as usize;
     let request_timeout = limits.seconds("request_secs", 0.01..=20.0, 10.0);
+    let header_timeout = limits.seconds("header_secs", 0.1..=300.0, 30.0);
     limits.finish();
 
     let mut shadow = root.section("shadow");
     let shadow_sample = shadow.decimal("sample", 0.0..=1.0, 1.0);
     let shadow_settle = shadow.seconds("settle_secs", 2.0..=60.0, 3.0);
+    let seen_by_all = SEEN_BY_ALL + cache.near_grace;
+    if resolver == Mode::Shadow && shadow_settle <= seen_by_all {
+        shadow.note(format!(
+            "shadow.settle_secs is {}; it must be more than {}: 1.5, and the cache's near_grace_secs",
+            shadow_settle.as_secs_f64(),
+            seen_by_all.as_secs_f64(),
+        ));
+    }
     shadow.finish();
 
     let mut upstream = root.section("upstream");
@@ -193,6 +205,7 @@ fn read(text: &str, variables: Variables<'_>, problems: &mut Vec<String>) -> Set
             requests_per_second: requests_per_second.map(|rate| rate as u32),
             body_bytes,
             request_timeout,
+            header_timeout,
             shadow_sample,
             shadow_settle,
         },

@@ -81,6 +81,7 @@ where
         let mut fields = None;
         loop {
             let (event, line) = self.next()?;
+            plain(&event, line)?;
             match event {
                 Event::StreamEnd => return Ok(fields.unwrap_or_default()),
                 Event::MappingStart(..) if fields.is_none() => fields = Some(self.section(0)?),
@@ -97,6 +98,7 @@ where
         let mut fields = Fields::new();
         loop {
             let (event, line) = self.next()?;
+            plain(&event, line)?;
             let name = match event {
                 Event::MappingEnd => return Ok(fields),
                 Event::Scalar(text, ..) => text.into_owned(),
@@ -114,10 +116,8 @@ where
 
     fn node(&mut self, depth: usize) -> Result<Node, String> {
         let (event, line) = self.next()?;
+        plain(&event, line)?;
         match event {
-            Event::Scalar(_, _, _, Some(_)) | Event::Alias(_) => {
-                Err(format!("line {line}: tags, anchors and aliases are not taken here"))
-            }
             Event::Scalar(text, style, ..) => {
                 // What a variable says is what it looks like, in quotes or not.
                 let quoted = style != ScalarStyle::Plain && !text.contains("${");
@@ -143,6 +143,21 @@ where
             }
             _ => Err(format!("line {line}: here a value is missing, or it lies too deep")),
         }
+    }
+}
+
+/// Refuses what would make a value another one than it looks like.
+fn plain(event: &Event<'_>, line: usize) -> Result<(), String> {
+    let adorned = match event {
+        Event::Alias(_) => true,
+        Event::Scalar(_, _, anchor, tag)
+        | Event::SequenceStart(anchor, tag)
+        | Event::MappingStart(anchor, tag) => *anchor != 0 || tag.is_some(),
+        _ => false,
+    };
+    match adorned {
+        true => Err(format!("line {line}: tags, anchors and aliases are not taken here")),
+        false => Ok(()),
     }
 }
 
@@ -234,7 +249,11 @@ mod tests {
             ("a: 1\na: 2", "line 2: a is there already, in line 1"),
             ("- 1", "line 1: the file must be one mapping of settings"),
             ("text", "line 1: the file must be one mapping of settings"),
-            ("a: &x 1\nb: *x", "line 2: tags, anchors and aliases are not taken here"),
+            ("a: 1\nb: &x 1", "line 2: tags, anchors and aliases are not taken here"),
+            ("a: &x { b: 1 }", "line 1: tags, anchors and aliases are not taken here"),
+            ("a: !!map { b: 1 }", "line 1: tags, anchors and aliases are not taken here"),
+            ("&x a: 1", "line 1: tags, anchors and aliases are not taken here"),
+            ("a: *x", "line 1: "),
             ("a: !!int 1", "line 1: tags, anchors and aliases are not taken here"),
             ("a: 1\n b: 2", "line 2: this is no YAML"),
             ("a: ${NONE}", "line 1: the variable NONE is not set"),

@@ -135,8 +135,11 @@ impl Default for LoadArgs {
 #[non_exhaustive]
 pub enum ArgsError {
     /// There is no such option.
-    #[error("unknown argument {0:?}")]
-    Unknown(OsString),
+    #[error("unknown argument: {0}")]
+    Unknown(String),
+    /// An option that takes none has a value.
+    #[error("{0} takes no value")]
+    NoValue(String),
     /// An option without its value, or with one that does not fit.
     #[error("{option} needs {wanted}")]
     Value {
@@ -167,7 +170,7 @@ impl LoadArgs {
         let (mut targets, mut reads) = (Vec::new(), None);
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
-            let Some(text) = arg.to_str() else { return Err(ArgsError::Unknown(arg)) };
+            let Some(text) = arg.to_str() else { return Err(unknown("")) };
             // `--name value` or `--name=value`.
             let (option, joined) = match text.split_once('=') {
                 Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
@@ -213,9 +216,12 @@ impl LoadArgs {
                 "--seed" => parsed.seed = value.number("a whole number", 0..=u64::MAX)?,
                 "--admin-token" => parsed.admin_token = Some(value.read("a token", secret_text)?),
                 "--change-token" => parsed.change_token = Some(value.read("a token", secret_text)?),
-                "--warm-up" if joined.is_none() => parsed.warm_up = true,
-                "-h" | "--help" if joined.is_none() => return Ok(Asked::Help),
-                _ => return Err(ArgsError::Unknown(arg)),
+                "--warm-up" | "-h" | "--help" if joined.is_some() => {
+                    return Err(ArgsError::NoValue(option));
+                }
+                "--warm-up" => parsed.warm_up = true,
+                "-h" | "--help" => return Ok(Asked::Help),
+                _ => return Err(unknown(&option)),
             }
         }
         if !targets.is_empty() {
@@ -225,6 +231,14 @@ impl LoadArgs {
         parsed.reads = reads.unwrap_or(if changes { Reads::Both } else { Reads::Org });
         Ok(Asked::Run(Box::new(parsed)))
     }
+}
+
+/// Names an option, and nothing else that was written: it may be a token.
+fn unknown(option: &str) -> ArgsError {
+    ArgsError::Unknown(match option.starts_with('-') {
+        true => option.to_owned(),
+        false => "one that does not begin with -".to_owned(),
+    })
 }
 
 const URL: &str = "the URL of an instance, such as http://127.0.0.1:8080";
@@ -299,8 +313,10 @@ mod tests {
     #[test]
     fn wrong_ones_are_named() {
         for (line, message) in [
-            ("--fast", "unknown argument \"--fast\""),
-            ("--warm-up=1", "unknown argument \"--warm-up=1\""),
+            ("--fast", "unknown argument: --fast"),
+            ("--warm-up=1", "--warm-up takes no value"),
+            ("--admin-tokn=open-sesame", "unknown argument: --admin-tokn"),
+            ("--admin-token a open-sesame", "unknown argument: one that does not begin with -"),
             ("--rate", "--rate needs requests a second, from 1 to 200000"),
             ("--rate 0", "--rate needs requests a second, from 1 to 200000"),
             ("--zipf -1", "--zipf needs a number from 0 to 4"),

@@ -96,7 +96,7 @@ impl Load {
         Self {
             clients: clients(&args.targets),
             admins: clients(&args.admins),
-            freshness: Freshness::new(args.tenants, args.bound),
+            freshness: Freshness::new(args.tenants),
             report: Mutex::new(Report { duration: args.duration, ..Report::default() }),
             bar,
             args,
@@ -193,10 +193,14 @@ impl Load {
         match answer {
             Ok(answer) if answer.status == StatusCode::OK => {
                 let version = answer.json()["version"].as_u64().unwrap_or(0);
-                self.freshness.changed(tenant, version, target, answered);
+                let others = Some(self.args.bound);
+                self.freshness.changed(tenant, version, target, answered, others);
                 self.report.lock().change_latencies.push(took);
             }
             Ok(answer) if answer.status == StatusCode::ACCEPTED => {
+                // Seen at once by the one that made it, and by the others when they are told.
+                let version = answer.json()["version"].as_u64().unwrap_or(0);
+                self.freshness.changed(tenant, version, target, answered, None);
                 let mut report = self.report.lock();
                 report.change_latencies.push(took);
                 report.pending_changes += 1;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use cache_testkit::eventually;
 use hyper::{Method, StatusCode};
 use serde_json::json;
+use tenant_service::Mode;
 use tenant_service::client::Client;
 
 use crate::fleet::{ADMIN_TOKEN, Fleet, TENANTS};
@@ -50,11 +52,33 @@ async fn an_operator_looks_invalidates_and_warms_up() {
         StatusCode::ACCEPTED
     );
     let entries = || fleet.instances[0].app().cache().stats().entries;
-    cache_testkit::eventually(|| entries() >= u64::from(TENANTS) * 3).await;
+    eventually(|| entries() >= u64::from(TENANTS) * 3).await;
     let before = fleet.queries();
     for n in 0..TENANTS {
         fleet.org(0, &tenant_service::seed::slug(n)).await;
     }
     assert_eq!(fleet.queries(), before, "all of them were there");
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn prometheus_reads_the_librarys_figures_and_the_services_own() {
+    let fleet = Fleet::start(1, None, |settings| settings.live.resolver = Mode::Shadow).await;
+    fleet.org(0, "acme").await;
+    eventually(|| fleet.instances[0].app().counts().shadow.compared == 1).await;
+    let bearer = format!("Bearer {ADMIN_TOKEN}");
+    let answer = admin(&fleet).get("/metrics", &[("authorization", &bearer)]).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(text.contains("cache_operations_total{cache=\"tenants\""), "{text}");
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name}: {text}")).trim().parse::<f64>().unwrap()
+    };
+    // Other tests of this process may have counted more.
+    assert!(value("tenant_database_queries_total ") >= 1.0, "{text}");
+    assert!(value("tenant_shadow_comparisons_total{result=\"same\"} ") >= 1.0, "{text}");
+    assert!(value("tenant_upstream_exchanges_total ") >= 0.0, "{text}");
+    assert!(value("tenant_tasks_under_way ") >= 0.0, "{text}");
     fleet.shutdown().await;
 }

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use tenant_service::Secret;
 
-use crate::fleet::Fleet;
+use crate::fleet::{ADMIN_TOKEN, Fleet};
 
 /// Sends bytes and reads the answer: its status, headers and JSON.
 fn raw(addr: SocketAddr, request: &[u8]) -> (u16, String, Value) {
@@ -91,6 +92,52 @@ async fn headers_that_name_no_organisation() {
     }
     let huge = [b"X-Org-Slug: ".as_slice(), &vec![b'a'; 1_000_000]].concat();
     assert_eq!(ask(addr, get(&[b"Host: a", &huge])).await.0, 431);
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_shown_twice_is_refused() {
+    let fleet = Fleet::start(1, None, |settings| {
+        settings.change_token = Some(Secret::new("let-me-change"));
+    });
+    let fleet = fleet.await;
+    let (addr, admin) = (fleet.instances[0].addr(), fleet.instances[0].admin_addr());
+    let twice = |line: &str, token: &str| {
+        let token = format!("Authorization: Bearer {token}\r\n");
+        let head = format!("{line} HTTP/1.1\r\nHost: acme.example.com\r\nConnection: close\r\n");
+        format!("{head}{token}{token}\r\n").into_bytes()
+    };
+    let user = tenant_service::seed::token(0, 0);
+    for (addr, request, expected) in [
+        (addr, twice("GET /me", &user), (400, Some("repeated_header"))),
+        (addr, twice("PUT /orgs/acme", "let-me-change"), (400, Some("repeated_header"))),
+        (admin, twice("GET /service", ADMIN_TOKEN), (401, Some("unauthorized"))),
+        (admin, twice("GET /stats", ADMIN_TOKEN), (401, Some("unauthorized"))),
+    ] {
+        let (status, _, body) = ask(addr, request).await;
+        assert_eq!((status, body["error"]["code"].as_str()), expected, "{body}");
+    }
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
+    let fleet = Fleet::start(1, None, |settings| {
+        settings.live.header_timeout = Duration::from_millis(300);
+    });
+    let fleet = fleet.await;
+    for addr in [fleet.instances[0].addr(), fleet.instances[0].admin_addr()] {
+        for sent in ["", "GET /org HTTP/1.1\r\nHost: acme.exam"] {
+            let closed = tokio::task::spawn_blocking(move || {
+                let mut stream = TcpStream::connect(addr).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                stream.write_all(sent.as_bytes()).unwrap();
+                stream.read_to_end(&mut Vec::new()).is_ok()
+            });
+            assert!(closed.await.unwrap(), "{sent:?}");
+        }
+    }
+    assert_eq!(fleet.org(0, "acme").await["slug"], "acme");
     fleet.shutdown().await;
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use cache_testkit::{RedisServer, eventually_async};
+use cache_testkit::{RedisServer, eventually, eventually_async};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 use tenant_service::{Secret, seed};
@@ -178,12 +178,29 @@ async fn a_client_that_hangs_up_leaves_no_old_value_behind() {
     let length = body.len();
     write!(client, "PUT /orgs/acme HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
         .unwrap();
-    // No sign tells from outside that the change has begun to wait, nor that the service has seen the
-    // client go: a while has to do.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    eventually(|| fleet.instances[0].app().counts().under_way == 1).await;
     drop(client);
+    // No sign tells from outside that the service has seen the client go: a while has to do.
     tokio::time::sleep(Duration::from_millis(200)).await;
     database.execute_batch("COMMIT").unwrap();
     eventually_async(async || fleet.org(0, "acme").await["plan"] == "enterprise").await;
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_change_that_takes_too_long_may_be_made_and_the_answer_says_so() {
+    let fleet = Fleet::start(1, None, |settings| {
+        settings.live.request_timeout = Duration::from_millis(300);
+    });
+    let fleet = fleet.await;
+    let database = fleet.database();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = fleet.put(0, "/orgs/acme", json!({ "plan": "team" })).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["error"]["code"], "took_too_long");
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("may have been done all the same"), "{message}");
+    database.execute_batch("COMMIT").unwrap();
+    eventually_async(async || fleet.org(0, "acme").await["plan"] == "team").await;
     fleet.shutdown().await;
 }

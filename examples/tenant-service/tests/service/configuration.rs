@@ -129,3 +129,37 @@ fn secrets_are_never_shown() {
     let shown = format!("{settings:?}");
     assert!(!shown.contains("very-secret") && !shown.contains("s3cret"), "{shown}");
 }
+
+#[test]
+fn switches_are_on_and_off_and_text_may_look_like_something_else() {
+    for (text, near) in [("off", false), ("on", true), ("false", false), ("true", true)] {
+        let settings = parse(&format!("cache: {{ near: {text}, start_degraded: {text} }}"), &[]);
+        let cache = settings.unwrap().cache;
+        assert_eq!((cache.near, cache.start_degraded), (near, near), "{text}");
+    }
+    let cache = parse("cache: { namespace: on, name: 7 }", &[]).unwrap().cache;
+    assert_eq!((&*cache.namespace, &*cache.name), ("on", "7"));
+    for wrong in ["near: 'off'", "near: 1", "near: maybe", "max_capacity: on"] {
+        let problems = parse(&format!("cache: {{ {wrong} }}"), &[]).unwrap_err();
+        assert!(problems.to_string().contains("is wrong: invalid type"), "{wrong}: {problems}");
+    }
+}
+
+#[test]
+fn shadow_mode_waits_longer_than_a_change_may_take() {
+    let text =
+        |mode: &str, grace: f64| format!("resolver: {mode}\ncache: {{ near_grace_secs: {grace} }}");
+    assert!(parse(&text("shadow", 1.4), &[]).is_ok());
+    assert!(parse(&text("cached", 5.0), &[]).is_ok(), "nothing is compared");
+    let problems = parse(&text("shadow", 5.0), &[]).unwrap_err().to_string();
+    assert!(problems.contains("shadow.settle_secs is 3; it must be more than 6.5"), "{problems}");
+    let longer = format!("{}\nshadow: {{ settle_secs: 7 }}", text("shadow", 5.0));
+    assert!(parse(&longer, &[]).is_ok());
+}
+
+#[test]
+fn the_whole_of_a_shutdown_stays_under_half_a_minute() {
+    assert!(parse("shutdown_secs: 20", &[]).is_ok());
+    let problems = parse("shutdown_secs: 20.1", &[]).unwrap_err().to_string();
+    assert!(problems.contains("it must be a number of seconds from 0.1 to 20"), "{problems}");
+}

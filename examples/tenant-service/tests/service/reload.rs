@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cache_services::{CacheServiceExt, CacheStore};
 use cache_testkit::{eventually, eventually_async};
 use hyper::StatusCode;
 use tenant_service::client::Client;
@@ -53,5 +54,44 @@ async fn a_good_file_is_in_force_at_once_and_a_bad_one_never() {
     };
     eventually_async(refused).await;
     assert_eq!(client.get("/health", &[]).await.unwrap().status, StatusCode::OK, "probes pass");
+    instance.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_written_during_the_start_is_in_force_after_it() {
+    let folder = Folder::new();
+    let path = folder.write("config.yaml", FIXED);
+    let settings = Settings::load(Some(&path)).unwrap();
+    folder.write("config.yaml", &format!("{FIXED}\nttl: {{ tokens_secs: 60 }}"));
+    let parts = Parts { config_file: Some(path), ..Parts::default() };
+    let instance = Instance::start(settings, parts).await.unwrap();
+    let live = || instance.app().live().settings();
+    eventually(|| live().token_ttl == Duration::from_secs(60)).await;
+    instance.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_cache_is_given_another_bound_of_the_same_kind() {
+    let folder = Folder::new();
+    let bounded = |text: &str| format!("{FIXED}\ncache: {{ {text} }}");
+    let (instance, _) = start(&folder, FIXED).await;
+    let cache = instance.app().cache();
+    let fill = async || {
+        for number in 0..500 {
+            cache.set(&format!("key:{number}"), &number, None).await.unwrap();
+        }
+        cache.stats().entries
+    };
+    assert_eq!(fill().await, 500);
+    folder.write("config.yaml", &bounded("max_capacity: 100"));
+    eventually(|| cache.stats().entries <= 100).await;
+    folder.write("config.yaml", &bounded("max_capacity: 20000"));
+    eventually_async(async || fill().await == 500).await;
+
+    // Bytes instead of entries would take a restart; what can be taken over is.
+    let another = format!("{}\nresolver: direct", bounded("max_weight_bytes: 1000"));
+    folder.write("config.yaml", &another);
+    eventually(|| instance.app().live().settings().resolver == Mode::Direct).await;
+    assert_eq!(fill().await, 500);
     instance.shutdown().await;
 }

@@ -74,7 +74,7 @@ async fn three_instances_ask_the_database_once_for_each_key() {
             }
         }
     }
-    assert_eq!(fleet.queries() - before, u64::from(TENANTS) * 3);
+    fleet.assert_once_each(u64::from(TENANTS) * 3, before);
     fleet.shutdown().await;
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cache_services::CacheServiceExt;
 use cache_testkit::{RedisServer, eventually};
 use serde_json::json;
 use tenant_service::{Mode, Settings, ShadowCounts};
@@ -32,6 +33,21 @@ async fn a_difference_that_stays_is_counted_and_the_database_is_what_is_answered
     eventually(|| counts(&fleet, 0).compared == 2).await;
     let found = counts(&fleet, 0);
     assert_eq!((found.differences, found.settled), (1, 0), "{found:?}");
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_cached_and_cannot_be_read_is_a_difference() {
+    let fleet = Fleet::start(1, None, shadow).await;
+    let cache = fleet.instances[0].app().cache();
+    cache.set("org:acme", "of another build", Duration::from_secs(60)).await.unwrap();
+    assert_eq!(fleet.org(0, "acme").await["slug"], "acme");
+    eventually(|| counts(&fleet, 0).compared == 1).await;
+    let found = counts(&fleet, 0);
+    assert_eq!((found.differences, found.failed), (1, 0), "{found:?}");
+    fleet.org(0, "acme").await;
+    eventually(|| counts(&fleet, 0).compared == 2).await;
+    assert_eq!(counts(&fleet, 0).differences, 1, "it was removed, and loaded anew");
     fleet.shutdown().await;
 }
 
