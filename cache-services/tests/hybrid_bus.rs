@@ -94,8 +94,8 @@ async fn p2_03_what_was_missed_is_not_served_after() {
     for round in 0..3 {
         a.set("k", round).await;
         a.set("gone", round).await;
-        eventually_async(async || b.get("k").await == Some(round)).await;
-        eventually_async(async || b.get("gone").await == Some(round)).await;
+        told(&server, &[&a, &b]).await;
+        assert_eq!((b.get("k").await, b.get("gone").await), (Some(round), Some(round)));
         let gate = Gate::new();
         let old = b.begin_load("loading", LASTING, &gate, 1).await;
         may_subscribe(&server, false);
@@ -260,7 +260,8 @@ async fn p2_08_unknown_message_version_is_ignored_and_counted() {
     let server = RedisServer::start();
     let (a, b) = pair(&server).await;
     a.set("k", 1).await;
-    eventually_async(async || b.get("k").await == Some(1)).await;
+    told(&server, &[&a, &b]).await;
+    assert_eq!(b.get("k").await, Some(1));
     for (count, message) in [
         r#"{"v":99,"from":"00000000000000aa","removed":{"keys":["k"]}}"#,
         r#"{"v":1,"from":"00000000000000aa","moved":{"keys":["k"]}}"#,
