@@ -183,6 +183,27 @@ impl Error for CacheError {
     }
 }
 
+/// An error with its causes, which [`Display`](fmt::Display) leaves out: for logs, and for people who see
+/// nothing else of it.
+///
+/// ```
+/// use cache_core::{CacheError, ErrorKind, in_words};
+///
+/// let error = CacheError::new(ErrorKind::Backend, "the answer is cut off").with_source("end of file");
+/// assert_eq!(in_words(&error), "backend error: the answer is cut off: end of file");
+/// ```
+#[must_use]
+pub fn in_words(error: &(impl Error + ?Sized)) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}
+
 /// What a panic said.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
     payload

@@ -35,7 +35,7 @@ pub use clock::{Clock, Timestamp};
 #[cfg(feature = "metrics")]
 pub use durations::{Durations, Histogram};
 pub use entry::Entry;
-pub use error::{CacheError, ErrorKind};
+pub use error::{CacheError, ErrorKind, in_words};
 pub use ext::CacheServiceExt;
 pub use key::{MAX_KEY_BYTES, check_key};
 pub use lease::{Lease, LeaseOutcome};

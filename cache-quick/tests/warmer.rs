@@ -182,6 +182,9 @@ async fn a_failed_batch_is_noted_and_the_others_go_on() {
     assert!(told("k", 1, "2002 bytes") && told("k", 1, "u64"), "{errors:?}");
     assert!(told("list", 0, "no list today"), "{errors:?}");
     assert_eq!(errors.len(), 5);
+    let first: Vec<_> =
+        run.failures.iter().filter_map(|failed| failed.first_key.as_ref()).collect();
+    assert!(first.contains(&&long[..1_024].to_owned()), "what is too long is cut: {first:?}");
     assert_eq!(cache.get::<u64>("k:5").await.unwrap(), Some(1));
 
     let warmer = Warmer::builder(Arc::new(cache)).loader(listing(Ok(()))).build().unwrap();

@@ -6,6 +6,7 @@ mod warming;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cache_core::{
@@ -83,8 +84,8 @@ async fn runs_of_a_schedule_never_overlap_and_missed_ones_are_left_out() {
     eventually(|| scheduled() == 3).await;
 }
 
-/// A warmer whose loads wait for the gate.
-fn gated(cache: &QuickCacheService) -> (Warmer, Gate) {
+/// A warmer whose loads wait for the gate, so many at a time.
+fn gated(cache: &QuickCacheService, concurrency: usize) -> (Warmer, Gate) {
     let gate = Gate::new();
     let passed = gate.clone();
     let load = move |keys: Vec<String>| {
@@ -95,13 +96,14 @@ fn gated(cache: &QuickCacheService) -> (Warmer, Gate) {
         }
     };
     let loader = WarmLoader::new::<u64, _, _, _>("k", "k:", load);
-    (Warmer::builder(Arc::new(cache.clone())).loader(loader).batch_size(1).build().unwrap(), gate)
+    let warmer = Warmer::builder(Arc::new(cache.clone())).loader(loader).batch_size(1);
+    (warmer.concurrency(concurrency).build().unwrap(), gate)
 }
 
 #[tokio::test]
 async fn a_cancelled_run_says_so_and_its_keys_stay_usable() {
     let cache = cache(&ManualClock::new());
-    let (warmer, gate) = gated(&cache);
+    let (warmer, gate) = gated(&cache, 4);
     let run = warmer.warm(Warm::Keys(keys("k:", 10))).unwrap();
     gate.reached_by(4).await;
     run.cancel();
@@ -123,8 +125,55 @@ async fn a_cancelled_run_says_so_and_its_keys_stay_usable() {
 }
 
 #[tokio::test]
+async fn a_load_that_outlives_its_run_keeps_its_turn() {
+    let (warmer, gate) = gated(&cache(&ManualClock::new()), 1);
+    let warm = |prefix, count| warmer.warm(Warm::Keys(keys(prefix, count))).unwrap();
+    let cancelled = warm("k:a", 2);
+    gate.reached().await;
+    cancelled.cancel();
+    assert_eq!(cancelled.wait().await.state, WarmState::Cancelled);
+    let waiting = warm("k:b", 1);
+    let_others_run().await;
+    assert_eq!(gate.arrivals(), 1, "one at a time, whoever waits for it");
+    gate.open();
+    assert!(waiting.wait().await.is_success());
+    assert_eq!(gate.arrivals(), 2);
+}
+
+/// Nobody waits for it: the run takes the stale value.
+#[tokio::test]
+async fn a_refresh_in_the_background_keeps_its_turn() {
+    let (clock, gate) = (ManualClock::new(), Gate::new());
+    let (passed, calls) = (gate.clone(), AtomicUsize::new(0));
+    let load = move |keys: Vec<String>| {
+        let (gate, is_first) = (passed.clone(), calls.fetch_add(1, Ordering::Relaxed) == 0);
+        async move {
+            if !is_first {
+                gate.pass().await;
+            }
+            Ok::<_, io::Error>(keys.into_iter().map(|key| (key, 1)).collect())
+        }
+    };
+    let loader = WarmLoader::new::<u64, _, _, _>("k", "k:", load)
+        .policy(Policy::ttl(TTL).stale_for(TTL).load_timeout(Duration::MAX));
+    let warmer = Warmer::builder(Arc::new(cache(&clock))).loader(loader).concurrency(1);
+    let warmer = warmer.build().unwrap();
+    let warm = |prefix| warmer.warm(Warm::Keys(keys(prefix, 1))).unwrap();
+    assert!(warm("k:a").wait().await.is_success());
+    clock.advance(TTL);
+    assert!(warm("k:a").wait().await.is_success(), "at once");
+    gate.reached().await;
+    let waiting = warm("k:b");
+    let_others_run().await;
+    assert_eq!(gate.arrivals(), 1);
+    gate.open();
+    assert!(waiting.wait().await.is_success());
+    assert_eq!(gate.arrivals(), 2);
+}
+
+#[tokio::test]
 async fn a_dropped_handle_does_not_stop_the_run() {
-    let (warmer, gate) = gated(&cache(&ManualClock::new()));
+    let (warmer, gate) = gated(&cache(&ManualClock::new()), 4);
     let mut run = warmer.warm(Warm::Keys(keys("k:", 2))).unwrap();
     for polls in 0..3 {
         assert!(drop_after(polls, run.clone().wait()).await.is_none());
@@ -139,7 +188,7 @@ async fn a_dropped_handle_does_not_stop_the_run() {
 
 #[tokio::test]
 async fn shut_down_it_stops_everything_and_takes_nothing_more() {
-    let (warmer, gate) = gated(&cache(&ManualClock::new()));
+    let (warmer, gate) = gated(&cache(&ManualClock::new()), 4);
     let run = warmer.warm(Warm::Keys(keys("k:", 2))).unwrap();
     gate.reached().await;
     drop_after(1, warmer.shutdown()).await;
@@ -172,7 +221,7 @@ async fn with_the_last_clone_everything_ends() {
 
 #[tokio::test]
 async fn there_is_a_bound_on_runs_under_way() {
-    let (warmer, gate) = gated(&cache(&ManualClock::new()));
+    let (warmer, gate) = gated(&cache(&ManualClock::new()), 4);
     let warm = || warmer.warm(Warm::Keys(keys("k:", 1)));
     let runs: Vec<_> = (0..32).map(|_| warm().unwrap()).collect();
     let refused = warm().unwrap_err();

@@ -29,7 +29,7 @@ pub use cache_core::{
     LockOptions, MAX_KEY_BYTES, ManualClock, ManyLoader, Policy, ReadThrough, ReadThroughBuilder,
     Selector, Timestamp, TracedKeys, TypedCache, Warm, WarmCause, WarmFailure, WarmLoader,
     WarmLoaderInfo, WarmProgress, WarmRun, WarmState, Warmer, WarmerBuilder, check_key,
-    check_lock_key,
+    check_lock_key, in_words,
 };
 pub use cache_hybrid::{FarLatency, HybridCache, HybridCacheBuilder, TierStats, TieredStore};
 pub use cache_moka::MokaCacheService;

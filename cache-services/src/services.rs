@@ -87,7 +87,8 @@ impl CacheServices {
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) naming the setting, its value (never that of
-    /// `redis_url`) and what would be right.
+    /// `redis_url`) and what would be right; [`Unavailable`](cache_core::ErrorKind::Unavailable)
+    /// naming host and port if Redis cannot be reached, unless `start_degraded` allows to start without.
     ///
     /// # Cancel safety
     ///
@@ -285,9 +286,14 @@ impl CacheServices {
     /// process has nothing to close and goes on answering, so requests that are being finished may
     /// still use it. Calling this again does nothing.
     ///
+    /// If Redis hangs, this takes some seconds: two calls' budgets for each release that is under way, up to
+    /// 3 s for places in queues that are being given up, and another budget for the connections. What
+    /// could not be given back runs out by itself, with its lease.
+    ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, call it again.
+    /// If the future is dropped, the lock service is shut down, and the connections may be open still.
+    /// Call it again to have them closed.
     pub async fn shutdown(&self) {
         self.concurrency.shutdown().await;
         if let Some(redis) = &self.parts.redis {

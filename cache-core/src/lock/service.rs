@@ -97,7 +97,8 @@ pub trait ConcurrencyService: fmt::Debug + Send + Sync + 'static {
     /// The locks that are held, `limit` at most, for an operator.
     ///
     /// *Behaviour*: changes nothing, and is no snapshot: each was held at some moment of the
-    /// call. It goes through all locks there are, which on a server takes its time.
+    /// call. It goes through all locks there are, on Redis through all keys of every primary until
+    /// `limit` are found, in steps between which others are served: that takes its time.
     ///
     /// # Errors
     ///
@@ -123,9 +124,13 @@ pub trait ConcurrencyService: fmt::Debug + Send + Sync + 'static {
     ///
     /// `InvalidKey`, `Unavailable`.
     ///
+    /// After `Unavailable` the lock may or may not have been taken away. If its holder is in this
+    /// process, its lease is over in any case: it has lost the lock, and others get it at the latest
+    /// when the lease has run out by itself.
+    ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the lock may or may not have been taken away.
+    /// If the future is dropped, it is as after `Unavailable`.
     async fn force_release(&self, key: &str, expected: FencingToken) -> Result<bool, LockError>;
 
     /// Stops granting: callers that wait and callers that come later get

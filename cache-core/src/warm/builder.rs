@@ -41,13 +41,15 @@ impl WarmerBuilder {
     }
 
     /// How many batches are loaded at a time by all runs together, at least 1: 4 unless said
-    /// otherwise.
+    /// otherwise. A load that goes on after its run was cancelled, or in the background of what is
+    /// served meanwhile, is one of them until it ends.
     pub fn concurrency(mut self, batches: usize) -> Self {
         self.concurrency = batches;
         self
     }
 
-    /// The clock of schedules: the cache's unless said otherwise.
+    /// The clock of schedules, of how long a listing of keys may take, and of when runs began and
+    /// ended: the cache's unless said otherwise. What is loaded lives by the cache's in any case.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = clock.into();
         self

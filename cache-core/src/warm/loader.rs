@@ -13,12 +13,15 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{CacheError, CacheService, CacheServiceExt, Clock, ErrorKind, Policy};
 
-type Load = dyn Fn(Arc<dyn CacheService>, Vec<String>, Policy) -> BoxFuture<'static, Result<Batch, CacheError>>
-    + Send
-    + Sync;
+/// The right to load a batch, as long as somebody has it.
+pub(super) type Turn = Arc<OwnedSemaphorePermit>;
+
+type Loading = BoxFuture<'static, Result<Batch, CacheError>>;
+type Load = dyn Fn(Arc<dyn CacheService>, Vec<String>, Policy, Turn) -> Loading + Send + Sync;
 type List = dyn Fn() -> BoxFuture<'static, Result<Vec<String>, CacheError>> + Send + Sync;
 
 /// What became of a batch.
@@ -95,14 +98,19 @@ impl WarmLoader {
         Fut: Future<Output = Result<HashMap<String, T>, E>> + Send + 'static,
     {
         let load = Arc::new(load);
-        let load = move |cache: Arc<dyn CacheService>, keys: Vec<String>, policy: Policy| {
+        let load = move |cache: Arc<dyn CacheService>, keys: Vec<String>, policy, turn: Turn| {
             let load = Arc::clone(&load);
             let warm = async move {
                 let asked = Arc::new(AtomicU64::new(0));
                 let counted = Arc::clone(&asked);
                 let counting = move |missing: Vec<String>| {
                     counted.store(missing.len() as u64, Ordering::Relaxed);
-                    load(missing)
+                    let loading = load(missing);
+                    async move {
+                        // It may go on when nobody waits for it any more.
+                        let _turn = turn;
+                        loading.await
+                    }
                 };
                 let names: Vec<_> = keys.iter().map(String::as_str).collect();
                 let values = cache.get_or_load_many::<T, E, _, _>(&names, policy, counting).await?;
@@ -122,8 +130,13 @@ impl WarmLoader {
         }
     }
 
-    /// Loads under `policy`; the service's default TTL unless said otherwise. With
-    /// [`refresh_ahead`](Policy::refresh_ahead) set, a run also refreshes what is due.
+    /// Loads under `policy`; the service's default TTL unless said otherwise.
+    ///
+    /// With [`refresh_ahead`](Policy::refresh_ahead) or [`stale_for`](Policy::stale_for) set, a run also
+    /// begins to refresh what is cached and due or stale. That goes on in the background, unless
+    /// [`soft_timeout`](Policy::soft_timeout) has the run wait: the run does not wait for it and need
+    /// not count it. What this process holds and is only due is refreshed in batches where nothing
+    /// else has to be loaded; in others it is left to who asks for it, or to the next run.
     pub fn policy(self, policy: impl Into<Policy>) -> Self {
         Self { policy: policy.into(), ..self }
     }
@@ -195,8 +208,9 @@ impl WarmLoader {
         &self,
         cache: &Arc<dyn CacheService>,
         keys: Vec<String>,
+        turn: Turn,
     ) -> Result<Batch, CacheError> {
-        (self.load)(Arc::clone(cache), keys, self.policy.clone()).await
+        (self.load)(Arc::clone(cache), keys, self.policy.clone(), turn).await
     }
 }
 

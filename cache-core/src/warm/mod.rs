@@ -4,7 +4,8 @@
 //!
 //! 1. Values come in by [`get_or_load_many`](crate::CacheServiceExt::get_or_load_many) and by nothing
 //!    else: a key that is written or removed during its load keeps what was done to it.
-//! 2. However many runs are under way, no more batches than `concurrency` are loaded at a time.
+//! 2. However many runs are under way, no more batches than `concurrency` are loaded at a time; those
+//!    count that go on when nobody waits for them any more.
 //! 3. A batch that fails is noted, and the others go on.
 //! 4. Every task belongs to the [`Warmer`]: none is left after `shutdown`, or after the last clone is
 //!    dropped.

@@ -41,7 +41,7 @@ pub struct WarmFailure {
     pub loader: String,
     /// How many keys it concerns; 0 if they could not be listed.
     pub keys: u64,
-    /// One of them.
+    /// The first of them; of one that is too long to be a key, what it begins with.
     pub first_key: Option<String>,
     /// What happened, in words.
     pub error: String,
@@ -50,7 +50,8 @@ pub struct WarmFailure {
 /// How far a run has come: a snapshot.
 ///
 /// `done` of `total` keys have been gone through. Of those, `failed` were in batches that failed,
-/// `loaded` were asked of the loader, and the others were cached, or being loaded by someone else.
+/// `loaded` were asked of the loader while the run waited, and the others were cached, or being loaded
+/// by someone else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WarmProgress {
@@ -63,7 +64,7 @@ pub struct WarmProgress {
     /// When it began; in JSON microseconds since the Unix epoch.
     #[serde(rename = "started_micros")]
     pub started: Timestamp,
-    /// When it ended.
+    /// When it ended; in JSON microseconds since the Unix epoch too.
     #[serde(rename = "ended_micros")]
     pub ended: Option<Timestamp>,
     /// Keys to warm, each once. It grows while keys are listed.

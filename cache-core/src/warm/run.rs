@@ -7,10 +7,10 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::loader::WarmLoader;
-use super::progress::{WarmCause, WarmFailure, WarmProgress, WarmState};
+use super::loader::{Turn, WarmLoader};
+use super::progress::{FAILURES_KEPT, WarmCause, WarmFailure, WarmProgress, WarmState};
 use super::warmer::Shared;
-use crate::{CacheError, Clock, check_key};
+use crate::{CacheError, Clock, MAX_KEY_BYTES, check_key, in_words};
 
 /// A handle to a run. Dropping it does not stop the run.
 ///
@@ -94,16 +94,20 @@ impl Reporter {
         self.told.subscribe()
     }
 
+    /// Those that are kept are logged too. How many there are is told in the end.
     fn failed(&self, loader: &WarmLoader, keys: &[String], error: &CacheError) {
-        tracing::warn!(loader = loader.name, keys = keys.len(), %error, "a warm-up failed in part");
-        let count = keys.len() as u64;
+        let (name, count) = (&loader.name, keys.len() as u64);
+        if self.told.borrow().failures.len() < FAILURES_KEPT {
+            tracing::warn!(loader = name, keys = count, %error, "a warm-up failed in part");
+        }
         self.told.send_modify(|progress| {
             progress.done += count;
             progress.failed += count;
             progress.note(WarmFailure {
-                loader: loader.name.clone(),
+                loader: name.clone(),
                 keys: count,
-                first_key: keys.first().cloned(),
+                // A list can name anything: as much of it as a key may have.
+                first_key: keys.first().map(|key| key.chars().take(MAX_KEY_BYTES).collect()),
                 error: in_words(error),
             });
         });
@@ -123,14 +127,6 @@ impl Drop for Reporter {
         if self.told.borrow().is_running() {
             self.end(WarmState::Cancelled);
         }
-    }
-}
-
-/// An error with its cause, which `Display` leaves out.
-fn in_words(error: &CacheError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 
@@ -188,8 +184,10 @@ fn in_batches(
 
 async fn load(shared: &Shared, reporter: &Reporter, loader: Arc<WarmLoader>, keys: Vec<String>) {
     // It is never closed.
-    let Ok(_turn) = shared.turns.acquire().await else { return };
-    match loader.load(&shared.cache, keys.clone()).await {
+    let Ok(turn) = Arc::clone(&shared.turns).acquire_owned().await else { return };
+    // Whichever is longer, the load or the wait for it, keeps the turn.
+    let turn: Turn = Arc::new(turn);
+    match loader.load(&shared.cache, keys.clone(), Arc::clone(&turn)).await {
         Ok(batch) => reporter.told.send_modify(|progress| {
             progress.done += keys.len() as u64;
             progress.loaded += batch.loaded;

@@ -80,8 +80,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) batch_size: usize,
     pub(super) concurrency: usize,
-    /// One per batch that is being loaded.
-    pub(super) turns: Semaphore,
+    /// One per batch that is being loaded. It goes with the load, not with the wait for it.
+    pub(super) turns: Arc<Semaphore>,
     loaders: Vec<Arc<WarmLoader>>,
     last_id: AtomicU64,
     /// The oldest first.
@@ -101,7 +101,7 @@ impl Warmer {
             clock,
             batch_size,
             concurrency,
-            turns: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
+            turns: Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS))),
             loaders: loaders.into_iter().map(Arc::new).collect(),
             last_id: AtomicU64::new(0),
             runs: Mutex::default(),
@@ -183,9 +183,12 @@ impl Warmer {
     /// Stops runs and schedules and waits until they have ended. Later calls of
     /// [`warm`](Self::warm) fail. Loads that the cache has begun go on for whoever waits for them.
     ///
+    /// Called again it returns at once, whether or not the first call has come to its end.
+    ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, everything is being stopped all the same.
+    /// If the future is dropped, everything is being stopped all the same; there is no way to wait for
+    /// the end of it then.
     pub async fn shutdown(&self) {
         let tasks = self.0.tasks.lock().take();
         if let Some(mut tasks) = tasks {
