@@ -12,6 +12,8 @@ use crate::error::ApiError;
 const TARGET: &str = "cache_admin::audit";
 /// Keys that are named one by one.
 const NAMED: usize = 20;
+/// Characters of `what`, so that whoever may write cannot fill the log.
+const LONGEST: usize = 32 * 1024;
 
 /// A write under way.
 pub(crate) struct Audit {
@@ -23,7 +25,7 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(crate) fn begin(who: Caller, action: &'static str, what: impl Into<String>) -> Self {
-        Self { who, action, what: what.into(), ended: false }
+        Self { who, action, what: bounded(what.into()), ended: false }
     }
 
     /// Tells how it ended; `outcome` says what came of a success.
@@ -62,7 +64,8 @@ impl Drop for Audit {
 /// A caller without the right to write has tried to.
 pub(crate) fn refused(who: &Caller, path: &str) {
     let (who, action, result) = (&*who.name, "refused", "forbidden");
-    tracing::warn!(target: TARGET, who, action, what = path, result, "an admin write was refused");
+    let what = bounded(path.to_owned());
+    tracing::warn!(target: TARGET, who, action, what, result, "an admin write was refused");
 }
 
 /// Some of them by name, and how many there are.
@@ -72,4 +75,12 @@ pub(crate) fn keys(keys: &[String]) -> String {
         0 => format!("keys {named:?}"),
         more => format!("keys {named:?} and {more} more"),
     }
+}
+
+fn bounded(mut what: String) -> String {
+    if let Some((end, _)) = what.char_indices().nth(LONGEST) {
+        what.truncate(end);
+        what.push('…');
+    }
+    what
 }

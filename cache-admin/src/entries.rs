@@ -6,12 +6,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use cache_services::{Entry, Timestamp};
+use cache_services::{Entry, Timestamp, in_words};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::auth::Rights;
-use crate::error::{ApiError, in_words};
+use crate::error::ApiError;
 use crate::guard::Reader;
 use crate::key;
 use crate::router::Shared;

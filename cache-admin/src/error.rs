@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cache_services::{CacheError, ErrorKind, LockError, LockErrorKind};
+use cache_services::{CacheError, ErrorKind, LockError, LockErrorKind, in_words};
 use serde::Serialize;
 
 /// An answer that is an error: `{"error": {"code": .., "message": ..}}`.
@@ -60,14 +60,6 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
-    }
-}
-
-/// An error with its cause, which `Display` leaves out.
-pub(crate) fn in_words(error: &(impl std::error::Error + ?Sized)) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use cache_services::{CacheServices, CacheStats, CacheStore, ConnectionState, TierStats};
 use serde::Serialize;
 
+use crate::auth::Rights;
 use crate::guard::Reader;
 use crate::router::Shared;
 
@@ -61,6 +63,21 @@ struct Bus {
     status: Status,
 }
 
+/// What of it everybody may know.
+#[derive(Serialize)]
+struct Statuses {
+    status: &'static str,
+    near: Only,
+    far: Only,
+    bus: Only,
+    breaker: Only,
+}
+
+#[derive(Serialize)]
+struct Only {
+    status: Status,
+}
+
 #[derive(Serialize)]
 struct Breaker {
     status: Status,
@@ -83,22 +100,44 @@ impl Status {
     }
 }
 
-/// For those who may read.
-pub(crate) async fn show(
-    state: State<Arc<Shared>>,
-    Reader(_): Reader,
-) -> (StatusCode, Json<Health>) {
-    open(state).await
+impl Health {
+    fn code(&self) -> StatusCode {
+        match self.status {
+            "failing" => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::OK,
+        }
+    }
 }
 
-/// For everybody.
-pub(crate) async fn open(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Health>) {
+impl From<&Health> for Statuses {
+    fn from(health: &Health) -> Self {
+        let Health { near, far, bus, breaker, .. } = health;
+        let only = |status| Only { status };
+        Self {
+            status: health.status,
+            near: only(near.status),
+            far: only(far.status),
+            bus: only(bus.status),
+            breaker: only(breaker.status),
+        }
+    }
+}
+
+/// For those who may read.
+pub(crate) async fn show(State(shared): State<Arc<Shared>>, Reader(_): Reader) -> Response {
     let health = examine(&shared.services, &shared.tolerated).await;
-    let status = match health.status {
-        "failing" => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::OK,
-    };
-    (status, Json(health))
+    (health.code(), Json(health)).into_response()
+}
+
+/// For everybody: to those who may not read it says how things are, and not why.
+pub(crate) async fn open(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let caller = shared.auth.identify(&headers);
+    let reads = caller.is_some_and(|caller| caller.rights.contains(Rights::READ));
+    let health = examine(&shared.services, &shared.tolerated).await;
+    match reads {
+        true => (health.code(), Json(health)).into_response(),
+        false => (health.code(), Json(Statuses::from(&health))).into_response(),
+    }
 }
 
 async fn examine(services: &CacheServices, tolerated: &[Part]) -> Health {

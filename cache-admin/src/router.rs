@@ -19,7 +19,8 @@ const BODY_LIMIT: usize = 1024 * 1024;
 /// The admin API and its page over `services`, for those whom `auth` knows.
 ///
 /// The router answers everything it is asked, with a JSON error if need be: serve it on a port of its
-/// own, or [`nest`](Router::nest) it.
+/// own, or under a path with [`nest_service`](Router::nest_service), which finds the page with and without a
+/// slash at the end. For `GET /metrics` it may install a recorder: see [`AdminRouter::build`].
 ///
 /// ```
 /// use cache_admin::{AdminAuth, Rights, admin_router};
@@ -104,7 +105,9 @@ impl AdminRouter {
         self
     }
 
-    /// Answers `GET /health` without a token, for probes that have none.
+    /// Answers `GET /health` without a token, for probes that have none: with the status of the whole
+    /// and of each part. What else there is to know, as what went wrong with Redis, takes
+    /// [`READ`](crate::Rights::READ) as before.
     pub fn open_health(mut self) -> Self {
         self.has_open_health = true;
         self
@@ -125,6 +128,10 @@ impl AdminRouter {
     }
 
     /// The router.
+    ///
+    /// Without a handle from [`prometheus`](Self::prometheus), and if the `metrics` facade has no
+    /// recorder yet, it installs one, which stays for as long as the process, with a thread that tidies
+    /// it every 5 s. So an application that installs a recorder itself does that before.
     pub fn build(self) -> Router {
         let Self { services, auth, warmer, tolerated, has_open_health, prometheus, body_limit } =
             self;

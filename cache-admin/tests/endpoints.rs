@@ -88,7 +88,7 @@ async fn any_key_can_be_looked_up_and_invalidated() {
     let router = admin(&services).build();
     let cache = services.cache();
     let long = "ключ/".repeat(113);
-    for key in ["a/b//c", "/", "a b+c%2F", "ü?#&\0\u{7f}", "*:[x]", &long] {
+    for key in [".", "..", "a/../b", "a/b//c", "/", "a b+c%2F", "ü?#&\0\u{7f}", "*:[x]", &long] {
         cache.set(key, "v", None).await.unwrap();
         let encoded: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let entry = get(&router, READER, &format!("/entries/{encoded}")).await.ok();
@@ -169,21 +169,27 @@ async fn health_in_process_is_that_of_the_memory() {
 async fn health_can_be_opened_for_probes_and_nothing_else_is() {
     let services = in_process().await;
     let router = AdminRouter::new(services, auth()).open_health().tolerate(Part::Bus).build();
-    assert_eq!(get(&router, "", "/health").await.ok()["status"], "ok");
-    assert_eq!(get(&router, "wrong", "/health").await.status, 200);
+    let (ok, off) = (json!({"status": "ok"}), json!({"status": "off"}));
+    let brief = json!({"status": "ok", "near": ok, "far": off, "bus": off, "breaker": off});
+    for token in ["", "wrong", WRITER] {
+        assert_eq!(get(&router, token, "/health").await.ok(), brief, "{token}");
+    }
+    assert_eq!(get(&router, READER, "/health").await.ok()["near"]["entries"], 0);
     assert_eq!(get(&router, "", "/stats").await.error().0, 401);
     assert_eq!(post(&router, "", "/health", "").await.error().0, 405);
 }
 
 #[tokio::test]
-async fn it_can_be_nested() {
+async fn it_can_be_served_under_a_path() {
     let services = in_process().await;
-    let app = Router::new().nest("/admin", admin(&services).build());
+    let app = Router::new().nest_service("/admin", admin(&services).build());
     services.cache().set("a/b", "v", None).await.unwrap();
     assert_eq!(get(&app, ALL, "/admin/entries/a%2Fb").await.ok()["key"], "a/b");
     assert_eq!(get(&app, "", "/admin/stats").await.error().0, 401);
     assert_eq!(get(&app, ALL, "/admin/nothing").await.error().0, 404);
-    assert!(get(&app, "", "/admin").await.text.contains("<!doctype html>"));
+    for page in ["/admin", "/admin/"] {
+        assert!(get(&app, "", page).await.text.contains("<!doctype html>"), "{page}");
+    }
     let guard = services.concurrency().acquire("l", &LockOptions::default()).await.unwrap();
     let fence = json!({ "fence": guard.fencing_token() }).to_string();
     post(&app, ALL, "/admin/locks/l/release", &fence).await.ok();

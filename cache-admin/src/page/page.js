@@ -1,33 +1,45 @@
 // The page: polls the API with the token, draws what it says, and acts on keys and locks.
 
 const POLL = 2_000;
+const PATIENCE = 30_000;
 const $ = (id) => document.getElementById(id);
 // Under whatever path the API is mounted.
 const BASE = location.pathname.replace(/\/?$/, "/");
 
 class Refused extends Error {}
+// Whoever asked has signed out meanwhile: the answer is nobody's.
+class Late extends Error {}
 
-let token = sessionStorage.getItem("token");
+// Another object for each sign-in, the token being the same or not.
+const signedIn = (token) => token && { token };
+let session = signedIn(sessionStorage.getItem("token"));
 let points = [];
 let last = null;
 let timer = 0;
 
-async function ask(path, body) {
-  const headers = { Authorization: `Bearer ${token}` };
-  const options = { headers, cache: "no-store" };
+async function ask(path, { body, parse = JSON.parse } = {}) {
+  const asking = session;
+  const headers = { Authorization: `Bearer ${asking.token}` };
+  const options = { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) };
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";
     Object.assign(options, { method: "POST", body: JSON.stringify(body) });
   }
-  let response;
+  let response, text;
   try {
     response = await fetch(BASE + path, options);
+    text = await response.text();
   } catch {
+    if (session !== asking) throw new Late();
     throw new Error("The service does not answer.");
   }
-  const answer = await response.json().catch(() => null);
-  if (response.ok || (path === "health" && answer?.status)) return answer;
-  const message = answer?.error?.message ?? `The service answered ${response.status}.`;
+  if (session !== asking) throw new Late();
+  let answer = null;
+  try {
+    answer = parse(text);
+  } catch { /* It is something else than JSON. */ }
+  if (answer && (response.ok || (path === "health" && answer.status))) return answer;
+  const message = answer?.error?.message ?? `The service answered ${response.status}, and nothing that this page understands.`;
   if (response.status === 401) throw new Refused("This token is not known here.");
   throw Object.assign(new Error(message), { status: response.status });
 }
@@ -44,6 +56,7 @@ function attempt(action, place) {
     try {
       await action(event);
     } catch (error) {
+      if (error instanceof Late) return;
       if (error instanceof Refused) return signOut(error.message);
       place.replaceChildren(el("p", { class: "bad" }, error.message));
     }
@@ -53,17 +66,16 @@ function attempt(action, place) {
 // Signing in and out.
 
 function show() {
-  $("signin").hidden = Boolean(token);
-  $("board").hidden = $("signout").hidden = !token;
+  $("signin").hidden = Boolean(session);
+  $("board").hidden = $("signout").hidden = !session;
 }
 
 function signOut(message = "") {
   clearTimeout(timer);
   sessionStorage.removeItem("token");
-  token = last = null;
+  session = last = null;
   points = [];
-  $("entry").replaceChildren();
-  $("locks").replaceChildren();
+  for (const id of ["tiles", "charts", "entry", "locks"]) $(id).replaceChildren();
   setStatus("", "not signed in");
   show();
   complain(message);
@@ -72,10 +84,11 @@ function signOut(message = "") {
 
 $("signin-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = $("token").value.trim();
+  const token = $("token").value.trim();
   // A header takes nothing else.
   if (!/^[\x21-\x7e]+$/.test(token)) return signOut("A token has no blanks and only ASCII characters.");
   $("token").value = "";
+  session = signedIn(token);
   sessionStorage.setItem("token", token);
   complain("");
   show();
@@ -204,10 +217,8 @@ function draw() {
 
 async function poll() {
   clearTimeout(timer);
-  const used = token;
   try {
     const [stats, health] = await Promise.all([ask("stats"), ask("health")]);
-    if (token !== used) return;
     const point = { time: stats.time_ms, tiers: stats.tiers, redis: stats.redis, rates: last && rates(last, stats) };
     points = [...points, point].filter(({ time }) => time > stats.time_ms - SPAN && time <= stats.time_ms);
     last = stats;
@@ -215,7 +226,7 @@ async function poll() {
     setStatus(health.status, { ok: "all well", degraded: "degraded", failing: "failing" }[health.status]);
     complain("");
   } catch (error) {
-    if (token !== used) return;
+    if (error instanceof Late) return;
     if (error instanceof Refused) return signOut(error.message);
     setStatus("failing", "no figures");
     complain(error.message);
@@ -240,6 +251,11 @@ function table(caption, head, rows) {
   return el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, ...cells)), el("tbody", {}, ...body));
 }
 
+// A value's numbers stay as they were written, where the browser can: a script's own would round them.
+const exactly = (text) => JSON.parse(text, (_, value, context) => (
+  typeof value === "number" && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value));
+const withExactValue = (text) => ({ ...JSON.parse(text), value: exactly(text).value });
+
 function entry(found) {
   const rows = [["process", found.near], ["Redis", found.far]].filter(([, tier]) => tier).map(([name, tier]) => [
     name, tier.absent ? `${tier.state}, says there is no value` : tier.state,
@@ -258,7 +274,7 @@ function entry(found) {
 $("key-form").addEventListener("submit", attempt(async () => {
   const key = $("key").value;
   try {
-    $("entry").replaceChildren(...entry(await ask(`entries/${encodeURIComponent(key)}`)));
+    $("entry").replaceChildren(...entry(await ask(`entries/${encodeURIComponent(key)}`, { parse: withExactValue })));
   } catch (error) {
     if (error.status !== 404) throw error;
     $("entry").replaceChildren(el("p", {}, `Nothing is held under ${key}.`));
@@ -268,7 +284,7 @@ $("key-form").addEventListener("submit", attempt(async () => {
 $("invalidate").addEventListener("click", attempt(async () => {
   if (!$("key-form").reportValidity()) return;
   const key = $("key").value;
-  const { removed } = await ask("invalidate", { keys: [key] });
+  const { removed } = await ask("invalidate", { body: { keys: [key] } });
   const words = removed === 0 ? "; nothing was there" : "";
   $("entry").replaceChildren(el("p", {}, `Invalidated ${key}${words}.`));
 }, $("entry")));
@@ -286,7 +302,7 @@ function releaseButton(lock) {
       return;
     }
     clearTimeout(armed);
-    await ask(`locks/${encodeURIComponent(lock.key)}/release`, { fence: lock.fence });
+    await ask(`locks/${encodeURIComponent(lock.key)}/release`, { body: { fence: lock.fence } });
     $("locks").replaceChildren(el("p", {}, `Released ${lock.key}.`));
     $("lock").focus();
   }, $("locks")));
@@ -300,6 +316,7 @@ function locks(caption, found) {
   return table(caption, ["Key", "Holder", "Fence", "Held for", "Lease left", "Waiters", "Action"], rows);
 }
 
+// Over Redis this goes through all its keys, so it is never asked for by itself.
 async function allLocks() {
   const { locks: found, more } = await ask("locks");
   const caption = more ? `The first ${found.length} locks` : `${found.length} held`;
@@ -320,4 +337,4 @@ $("all-locks").addEventListener("click", attempt(allLocks, $("locks")));
 
 addEventListener("resize", () => last && draw());
 show();
-if (token) poll(); else $("token").focus();
+if (session) poll(); else $("token").focus();
