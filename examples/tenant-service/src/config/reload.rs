@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cache_services::{CacheConfig, CacheServices, DEFAULT_CAPACITY};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::Settings;
@@ -29,24 +29,25 @@ pub(crate) struct Reload {
     /// seen.
     last: Option<Text>,
     running: Settings,
+    /// Where there are signals.
+    hangup: Option<Signal>,
 }
 
 impl Reload {
-    /// A service that runs on `running`, which the file at `path` said.
+    /// A service that runs on `running`, which the file at `path` said. Signals are heard from now on.
     pub(crate) fn new(path: PathBuf, running: Settings) -> Self {
-        Self { path, last: None, running }
+        Self { path, last: None, running, hangup: signal(SignalKind::hangup()).ok() }
     }
 
     /// Looks at the file for ever. Where there are no signals, it looks as often.
     pub(crate) async fn watch(mut self, app: App) {
-        let mut hangup = signal(SignalKind::hangup()).ok();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let asked = tokio::select! {
                 _ = look.tick() => false,
                 () = async {
-                    match &mut hangup {
+                    match &mut self.hangup {
                         Some(hangup) => drop(hangup.recv().await),
                         None => std::future::pending().await,
                     }
