@@ -18,7 +18,7 @@ const PROGRAM: &str = "BENCH_WITH_METRICS";
 const KEYS: usize = 10_000;
 const VISITS: usize = 100_000;
 /// Turns of one process.
-const TURNS: usize = 11;
+const TURNS: usize = 31;
 
 pub(crate) fn run(bench: &Bench) {
     let Some(with) = std::env::var_os(PROGRAM) else {
@@ -46,15 +46,16 @@ pub(crate) fn run(bench: &Bench) {
 fn nanoseconds(program: &Path, name: &str) -> f64 {
     let output = Command::new(program).args([TIMED, name]).output().expect("the program starts");
     let said = String::from_utf8_lossy(&output.stdout);
-    said.trim().parse().unwrap_or_else(|_| panic!("{} says {output:?}", program.display()))
+    said.trim().parse().expect("a number of nanoseconds")
 }
 
-/// What runs there: prints the nanoseconds of its median turn.
+/// What runs there: prints the nanoseconds of its fastest turn, which the machine has disturbed least.
+#[allow(clippy::print_stdout, reason = "how it tells them")]
 pub(crate) fn timed(name: &str, runtime: &Runtime, url: &str) {
     let (_, make) = PEERS.into_iter().find(|(peer, _)| *peer == name).expect("a contestant");
     let peer = make(Setting { keys: KEYS, size: Size::Small, runtime, url });
     let mut random = fastrand::Rng::with_seed(7);
     let visits: Vec<usize> = (0..VISITS).map(|_| random.usize(..KEYS)).collect();
     let contestants = vec![Contestant::new(name, || peer.hits(&visits, runtime))];
-    println!("{}", compete(contestants, TURNS, VISITS)[0].median);
+    println!("{}", compete(contestants, TURNS, VISITS)[0].min);
 }
