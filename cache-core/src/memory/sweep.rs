@@ -51,7 +51,7 @@ pub(crate) struct Pass {
     pub(crate) now: Tick,
     /// How many records to pass.
     pub(crate) count: usize,
-    /// Whether to look at every one of them.
+    /// Whether to look at every one of them, from the first one on.
     pub(crate) thorough: bool,
 }
 
@@ -70,7 +70,7 @@ impl Hand {
         let mut probes = self.probes();
         // All are passed from the beginning: coming round to it, a record that was passed already would
         // be swapped forward and passed again, in place of another.
-        if pass.count >= self.records.len() {
+        if pass.thorough {
             self.at = 0;
         }
         for _ in 0..pass.count.min(self.records.len()) {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn records_that_are_due_are_looked_at_once() {
         let mut hand = hand(1_000, NOW);
-        let live = |record: Record| record.hash % 2 == 0;
+        let live = |record: Record| record.hash.is_multiple_of(2);
         assert!((1_000..1_020).contains(&looks(&mut hand, 125, live)));
         assert_eq!(hand.len(), 500, "half were over");
         assert!(looks(&mut hand, 125, live) < 40, "the others are due later");
@@ -173,8 +173,15 @@ mod tests {
         // So that it does not begin at the first.
         looks(&mut hand, 70, |_| true);
         let pass = Pass { now: NOW, count: usize::MAX, thorough: true };
-        hand.pass(pass, |record| (record.hash % 3 == 0).then_some(LATER));
+        hand.pass(pass, |record| record.hash.is_multiple_of(3).then_some(LATER));
         assert_eq!(hand.len(), 334);
+    }
+
+    #[test]
+    fn in_a_small_stripe_every_record_has_its_turn() {
+        let mut hand = hand(6, LATER);
+        looks(&mut hand, 200, |record| record.hash < 2);
+        assert_eq!(hand.len(), 2);
     }
 
     #[test]
