@@ -100,6 +100,10 @@ impl Hand {
                 None => drop(self.records.swap_remove(self.at)),
             }
         }
+        if pass.count >= self.records.len() && !self.records.is_empty() {
+            // It has come round to where it began: the next look is at others.
+            self.at = (self.at + PROBES) % self.records.len();
+        }
         if self.records.len() < self.records.capacity() / 4 {
             self.records.shrink_to(self.records.len() * 2);
         }
