@@ -34,6 +34,14 @@ impl QuickStore {
     ///
     /// [`Config`](cache_core::ErrorKind::Config), and nothing has changed, if `entries` are fewer than
     /// the parts, if the cache was made to store nothing, or if it is bounded in bytes.
+    ///
+    /// ```
+    /// use cache_quick::QuickStore;
+    ///
+    /// let store = QuickStore::builder().max_capacity(10_000).build_store();
+    /// store.set_max_capacity(50_000)?;
+    /// # Ok::<_, cache_core::CacheError>(())
+    /// ```
     pub fn set_max_capacity(&self, entries: u64) -> Result<(), CacheError> {
         self.resize(Bound::Entries(entries))
     }
@@ -46,6 +54,14 @@ impl QuickStore {
     ///
     /// [`Config`](cache_core::ErrorKind::Config), and nothing has changed, if there are fewer `bytes`
     /// than parts, if the cache was made to store nothing, or if it is bounded in entries.
+    ///
+    /// ```
+    /// use cache_quick::QuickStore;
+    ///
+    /// let store = QuickStore::builder().max_weight(64 * 1024 * 1024).build_store();
+    /// store.set_max_weight(16 * 1024 * 1024)?;
+    /// # Ok::<_, cache_core::CacheError>(())
+    /// ```
     pub fn set_max_weight(&self, bytes: u64) -> Result<(), CacheError> {
         self.resize(Bound::Bytes(bytes))
     }

@@ -40,8 +40,8 @@ pub struct MemoryConfig {
 ///
 /// Deadlines are checked on every read. Expired entries that nobody reads are freed by a sweep:
 /// each write, and each fetch that finds nothing, passes a few of them in turn, and looks at
-/// those whose time is over; the cost per
-/// operation does not grow with their number. Prefix removal and clearing visit every entry.
+/// those whose time is over; the cost per operation does not grow with their number. Prefix
+/// removal and clearing visit every entry.
 pub struct MemoryStore<E> {
     /// `None` keeps nothing.
     engine: Option<E>,
@@ -67,6 +67,7 @@ impl<E: MemoryEngine> MemoryStore<E> {
     }
 
     /// The map; `None` keeps nothing.
+    #[must_use]
     pub fn engine(&self) -> Option<&E> {
         self.engine.as_ref()
     }
