@@ -78,6 +78,10 @@ impl Breaker {
 }
 
 impl Permit<'_> {
+    pub(crate) fn begun(&self) -> Timestamp {
+        self.begun
+    }
+
     pub(crate) fn report<T>(self, result: &Result<T, CacheError>) {
         let failed = |error: &CacheError| {
             matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)

@@ -233,7 +233,7 @@ impl Inner {
         let result = tokio::select! {
             biased;
             result = call => result,
-            () = self.clock.sleep_until(self.clock.now() + budget) => {
+            () = self.clock.sleep_until(permit.begun() + budget) => {
                 let message = format!("no answer within {budget:?}");
                 Err(CacheError::new(ErrorKind::Timeout, message))
             }

@@ -271,7 +271,7 @@ impl CacheStore for TieredStore {
             inner.keep(near_lease, entry).await;
         }
         // The bus tells other nodes. A load of this one may wait as well: it was detached.
-        inner.waiters.wake(&Selector::key(name));
+        inner.waiters.wake_key(&name);
         filled
     }
 
@@ -287,7 +287,7 @@ impl CacheStore for TieredStore {
                 let name = lease.key().to_owned();
                 let asked = Asked::key("abandon", &name);
                 let abandoned = self.0.ask_far(asked, &**far, |far| far.abandon(lease)).await;
-                self.0.waiters.wake(&Selector::key(name));
+                self.0.waiters.wake_key(&name);
                 abandoned
             }
             _ => Ok(()),

@@ -13,27 +13,37 @@ pub(crate) struct Waiters(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    by_key: HashMap<String, HashMap<u64, oneshot::Sender<()>>>,
+    /// Nearly always one for a key: the loads of a process are one load.
+    by_key: HashMap<Arc<str>, Vec<Waiter>>,
     last: u64,
+}
+
+struct Waiter {
+    number: u64,
+    /// Dropped, it wakes.
+    _wake: oneshot::Sender<()>,
 }
 
 /// Takes its waiter off the list when dropped.
 struct Place {
     waiting: Arc<Mutex<Waiting>>,
-    key: String,
+    key: Arc<str>,
     number: u64,
 }
 
 impl Waiters {
     /// Ends at the next [`wake`](Self::wake) of the key, counted from now.
     pub(crate) fn wait(&self, key: &str) -> BoxFuture<'static, ()> {
-        let (wake, woken) = oneshot::channel();
+        let (_wake, woken) = oneshot::channel();
+        let key = Arc::<str>::from(key);
         let mut waiting = self.0.lock();
         waiting.last += 1;
         let number = waiting.last;
-        waiting.by_key.entry(key.to_owned()).or_default().insert(number, wake);
+        let waiters =
+            waiting.by_key.entry(Arc::clone(&key)).or_insert_with(|| Vec::with_capacity(1));
+        waiters.push(Waiter { number, _wake });
         drop(waiting);
-        let place = Place { waiting: Arc::clone(&self.0), key: key.to_owned(), number };
+        let place = Place { waiting: Arc::clone(&self.0), key, number };
         Box::pin(async move {
             // Woken, or the store is gone: either way there is something to look at.
             let _ = woken.await;
@@ -43,17 +53,15 @@ impl Waiters {
 
     /// Wakes who waits for a key that `what` selects.
     pub(crate) fn wake(&self, what: &Selector) {
-        let mut waiting = self.0.lock();
-        if waiting.by_key.is_empty() {
-            return;
-        }
-        // Dropping a sender wakes its waiter.
         match what {
-            Selector::Keys(keys) => keys.iter().for_each(|key| {
-                waiting.by_key.remove(key);
-            }),
-            what => waiting.by_key.retain(|key, _| !what.matches(key)),
+            Selector::Keys(keys) => keys.iter().for_each(|key| self.wake_key(key)),
+            what => self.0.lock().by_key.retain(|key, _| !what.matches(key)),
         }
+    }
+
+    /// Wakes who waits for `key`.
+    pub(crate) fn wake_key(&self, key: &str) {
+        self.0.lock().by_key.remove(key);
     }
 
     #[cfg(test)]
@@ -65,9 +73,9 @@ impl Waiters {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut waiting = self.waiting.lock();
-        if let Some(places) = waiting.by_key.get_mut(&self.key) {
-            places.remove(&self.number);
-            if places.is_empty() {
+        if let Some(waiters) = waiting.by_key.get_mut(&self.key) {
+            waiters.retain(|waiter| waiter.number != self.number);
+            if waiters.is_empty() {
                 waiting.by_key.remove(&self.key);
             }
         }

@@ -228,28 +228,31 @@ impl<S: CacheStore> Inner<S> {
 // The loading task's side.
 impl<S: CacheStore> Inner<S> {
     /// Loads one key and ends its flight.
-    async fn fly(
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
+    fn fly(
         self: Arc<Self>,
         landing: Landing,
         policy: Policy,
         loader: Loader,
         chain: Arc<Chain>,
-    ) -> Ended {
-        let deadline = self.clock.now() + policy.load_budget();
-        let takes = loader.acceptance();
-        let (flight, key) = (landing.flight(), landing.key());
-        let wanted = Wanted { flight, key, policy: &policy, takes, deadline };
-        let outcome = match self.look_up(wanted).await {
-            Lookup::Fresh(entry) => Outcome::Found(entry),
-            Lookup::Refused(error) => Outcome::Failed(error),
-            Lookup::Missing(lease) => {
-                let loaded = self.call(chain.scope(loader.run()), deadline).await;
-                self.conclude(&landing, &policy, lease, loaded).await
-            }
-        };
-        let ended = Ended::of(&outcome);
-        landing.land(outcome);
-        ended
+    ) -> impl Future<Output = Ended> + Send {
+        async move {
+            let deadline = self.clock.now() + policy.load_budget();
+            let takes = loader.acceptance();
+            let (flight, key) = (landing.flight(), landing.key());
+            let wanted = Wanted { flight, key, policy: &policy, takes, deadline };
+            let outcome = match self.look_up(wanted).await {
+                Lookup::Fresh(entry) => Outcome::Found(entry),
+                Lookup::Refused(error) => Outcome::Failed(error),
+                Lookup::Missing(lease) => {
+                    let loaded = self.call(chain.scope(loader.run()), deadline).await;
+                    self.conclude(&landing, &policy, lease, loaded).await
+                }
+            };
+            let ended = Ended::of(&outcome);
+            landing.land(outcome);
+            ended
+        }
     }
 
     /// Runs a loader until `deadline`, a panic being an error.

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use futures_util::FutureExt;
 use tracing::{Instrument, Span};
 
 use super::Inner;
@@ -79,8 +80,7 @@ impl LoadSpan {
         let Self(span) = self;
         // One that is filtered out must not cut what happens inside off from the caller's.
         let entered = if span.is_disabled() { Span::current() } else { span.clone() };
-        async move {
-            let ended = task.await;
+        task.map(move |ended| {
             #[cfg(feature = "tracing")]
             match ended {
                 Ended::Found => span.record("result", "found"),
@@ -91,7 +91,7 @@ impl LoadSpan {
             };
             #[cfg(not(feature = "tracing"))]
             drop((ended, span));
-        }
+        })
         .instrument(entered)
     }
 }

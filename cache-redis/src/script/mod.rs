@@ -42,6 +42,10 @@ impl Script {
     }
 }
 
+/// How many arguments a command has at most, and how long those are in all that are short.
+const ARGUMENTS: usize = 9;
+const SMALL_ARGUMENTS: usize = 96;
+
 /// What a lease is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose<'a> {
@@ -77,16 +81,31 @@ pub(crate) enum Call<'a> {
 impl Call<'_> {
     /// By the script's hash. The server may not know it: `NOSCRIPT`, and nothing has happened.
     pub(crate) fn by_hash(&self) -> Cmd {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(&self.script().sha1);
-        self.args(cmd)
+        self.command("EVALSHA", &self.script().sha1)
     }
 
     /// With the whole script, which the server then knows by its hash.
     pub(crate) fn by_source(&self) -> Cmd {
-        let mut cmd = redis::cmd("EVAL");
-        cmd.arg(self.script().source);
+        self.command("EVAL", self.script().source)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        // With room for all of it: it would be moved half a dozen times as it grows.
+        let mut cmd = Cmd::with_capacity(ARGUMENTS, script.len() + self.size() + SMALL_ARGUMENTS);
+        cmd.arg(name).arg(script);
         self.args(cmd)
+    }
+
+    /// How long those arguments are that may be long.
+    fn size(&self) -> usize {
+        let told = |notice: Option<Notice<'_>>| {
+            notice.map_or(0, |Notice { channel, message }| channel.len() + message.len())
+        };
+        match *self {
+            Self::Lease { key, .. } => key.len(),
+            Self::Fill { key, record, notice, .. } => key.len() + record.len() + told(notice),
+            Self::Abandon { key, notice, .. } => key.len() + told(notice),
+        }
     }
 
     fn script(&self) -> &'static Script {

@@ -10,6 +10,7 @@ use super::{READ, RedisStore};
 use crate::wire::{ClockOffset, Decoded, decode, foreign_entry};
 
 pub(super) const MGET: &str = "MGET";
+const GET: &str = "GET";
 
 /// When a reply is looked at: asked once for many values.
 #[derive(Clone, Copy)]
@@ -63,8 +64,9 @@ impl RedisStore {
         {
             return reply;
         }
-        let mut cmd = redis::cmd("GET");
-        cmd.arg(self.keys.name(key));
+        let name = self.keys.name(key);
+        let mut cmd = Cmd::with_capacity(2, GET.len() + name.len());
+        cmd.arg(GET).arg(name);
         self.connections.reply(READ, &cmd).await
     }
 
