@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use crate::LocalConcurrencyBuilder;
 use crate::fence;
 use crate::shard::Shard;
-use crate::state::{Entered, Holder, Terms};
+use crate::state::{Entered, Holder, Name, Terms};
 use crate::stats::{Counters, LockStats, bump};
 use crate::waiting::Ticket;
 
@@ -54,9 +54,14 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn shard(&self, key: &str) -> &Shard {
+    fn name<'a>(&self, key: &'a str) -> Name<'a> {
+        Name { key, hash: self.hasher.hash_one(key) }
+    }
+
+    /// By other bits of the hash than those by which a shard's table finds the place.
+    fn shard(&self, name: Name<'_>) -> &Shard {
         // The remainder is in range; the compiler sees it.
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+        &self.shards[(name.hash >> 40) as usize % SHARDS]
     }
 }
 
@@ -64,7 +69,8 @@ impl LockRelease for Table {
     fn release(&self, lease: &LockLease) -> LockReleasing {
         // A lock that has passed to another has another token: nothing happens then. Whether the
         // lease was over is what the guard has asked the lease.
-        let held_since = self.shard(lease.key()).leave(lease.key(), lease.fencing_token().0);
+        let name = self.name(lease.key());
+        let held_since = self.shard(name).leave(name, lease.fencing_token().0);
         if lease.ended_early() {
             bump(&self.counters.leases_lost);
         }
@@ -167,7 +173,8 @@ impl LocalConcurrencyService {
         options.validate()?;
         let (terms, wait) = (Terms::of(options), options.wait_duration());
         let begin = terms.begin(&self.0.clock);
-        match self.0.shard(key).enter(key, terms, !wait.is_zero(), begin, fence::next) {
+        let name = self.0.name(key);
+        match self.0.shard(name).enter(name, terms, !wait.is_zero(), begin, fence::next) {
             Entered::Granted(lease) => {
                 self.waited(terms, || Duration::ZERO);
                 Ok(Arrived::Granted(self.guard(lease)))
@@ -187,7 +194,8 @@ impl LocalConcurrencyService {
         terms: Terms,
     ) -> BoxFuture<'a, Result<LockGuard, LockError>> {
         let (clock, wait) = (&self.0.clock, options.wait_duration());
-        let ticket = Ticket::new(self.0.shard(key), key, place);
+        let name = self.0.name(key);
+        let ticket = Ticket::new(self.0.shard(name), name, place);
         Box::pin(async move {
             let arrived = clock.now();
             let granted = ticket.granted(clock, arrived + wait).await;
@@ -209,7 +217,8 @@ impl LocalConcurrencyService {
         options.validate()?;
         let terms = Terms::of(options);
         let begin = terms.begin(&self.0.clock);
-        match self.0.shard(key).enter(key, terms, false, begin, fence::next) {
+        let name = self.0.name(key);
+        match self.0.shard(name).enter(name, terms, false, begin, fence::next) {
             Entered::Granted(lease) => {
                 self.waited(terms, || Duration::ZERO);
                 Ok(Some(self.guard(lease)))
@@ -276,7 +285,8 @@ impl ConcurrencyService for LocalConcurrencyService {
 
     async fn inspect(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
         check_lock_key(key)?;
-        Ok(self.0.shard(key).inspect(key).and_then(|found| self.info(found)))
+        let name = self.0.name(key);
+        Ok(self.0.shard(name).inspect(name).and_then(|found| self.info(found)))
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<LockInfo>, LockError> {
@@ -286,8 +296,9 @@ impl ConcurrencyService for LocalConcurrencyService {
 
     async fn force_release(&self, key: &str, expected: FencingToken) -> Result<bool, LockError> {
         check_lock_key(key)?;
-        let shard = self.0.shard(key);
-        let lease = match shard.inspect(key) {
+        let name = self.0.name(key);
+        let shard = self.0.shard(name);
+        let lease = match shard.inspect(name) {
             Some((holder, _)) if holder.lease.fencing_token() == expected => holder.lease,
             _ => return Ok(false),
         };
@@ -295,7 +306,7 @@ impl ConcurrencyService for LocalConcurrencyService {
         // lock passes on. In between it is a lock whose lease is over, which is a usual sight.
         let taken = lease.revoke(LockErrorKind::LeaseLost);
         // How long a lock was held that is taken away says nothing about sections.
-        let _ = shard.leave(key, expected.0);
+        let _ = shard.leave(name, expected.0);
         Ok(taken)
     }
 

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use cache_core::{Clock, Timestamp};
 
-use crate::state::{Entered, Holder, Left, Look, State, Terms};
+use crate::state::{Entered, Holder, Left, Look, Name, State, Terms};
 use crate::sync::Mutex;
 
 /// Aligned so that two shards never share a cache line (lines are fetched in pairs).
@@ -22,7 +22,7 @@ impl Shard {
 
     pub(crate) fn enter(
         &self,
-        name: &str,
+        name: Name<'_>,
         terms: Terms,
         queues: bool,
         now: Timestamp,
@@ -33,7 +33,7 @@ impl Shard {
         entered
     }
 
-    pub(crate) fn look(&self, name: &str, place: u64, waker: &Waker) -> Look {
+    pub(crate) fn look(&self, name: Name<'_>, place: u64, waker: &Waker) -> Look {
         let waker = waker.clone();
         let (look, wake, _dropped) = self.state.lock().look(name, place, waker, &self.clock);
         wake_up(wake);
@@ -41,7 +41,7 @@ impl Shard {
     }
 
     /// Since when a holder that is measured had the lock.
-    pub(crate) fn leave(&self, name: &str, place: u64) -> Option<Timestamp> {
+    pub(crate) fn leave(&self, name: Name<'_>, place: u64) -> Option<Timestamp> {
         let Left { next, gone: _gone, held_since } =
             self.state.lock().leave(name, place, &self.clock);
         wake_up(next);
@@ -53,7 +53,7 @@ impl Shard {
         self.state.lock().granted()
     }
 
-    pub(crate) fn inspect(&self, name: &str) -> Option<(Holder, usize)> {
+    pub(crate) fn inspect(&self, name: Name<'_>) -> Option<(Holder, usize)> {
         self.state.lock().inspect(name)
     }
 

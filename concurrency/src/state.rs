@@ -15,12 +15,10 @@
 //!    before it comes here to leave. So no step asks twice and takes the answers to agree.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::task::Waker;
 use std::time::Duration;
 
 use cache_core::{Clock, FencingToken, LockLease, LockOptions, Timestamp};
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
@@ -29,6 +27,13 @@ const KEPT_CAPACITY: usize = 64;
 
 /// The coarse clock is some milliseconds behind, a second where a machine is held up.
 const LONG: Duration = Duration::from_secs(10);
+
+/// A key as its table looks for it: hashed once, for the shard and for the place in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Name<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) hash: u64,
+}
 
 /// What a caller asks for, fixed on arrival, counted from the grant.
 #[derive(Clone, Copy)]
@@ -102,6 +107,7 @@ impl Holder {
 }
 
 struct Key {
+    hash: u64,
     holder: Holder,
     queue: VecDeque<Waiter>,
 }
@@ -111,7 +117,7 @@ impl Key {
     fn hand_over(&mut self, clock: &Clock) -> Option<Waiter> {
         let head = self.queue.pop_front()?;
         let now = clock.now();
-        self.holder = Holder::new(self.name(), head.place, head.terms, clock, now);
+        self.holder = Holder::new(self.text(), head.place, head.terms, clock, now);
         Some(head)
     }
 
@@ -124,8 +130,12 @@ impl Key {
     }
 
     /// As its holder's lease has it: a name of its own would be one more to count with each grant.
-    fn name(&self) -> &str {
+    fn text(&self) -> &str {
         self.holder.lease.key()
+    }
+
+    fn is(&self, name: Name<'_>) -> bool {
+        self.hash == name.hash && self.text() == name.key
     }
 
     fn find(&self, place: u64) -> Option<usize> {
@@ -159,7 +169,6 @@ pub(crate) struct State {
     /// By name. A table and not a map: a key knows its name, and whoever comes or goes is to look
     /// for it once.
     keys: HashTable<Key>,
-    hasher: RandomState,
     closed: bool,
     /// How many were granted on arrival.
     granted: u64,
@@ -180,7 +189,7 @@ impl State {
     /// A caller arrives; `draw` gives it its place. The waker is of a waiter that took over.
     pub(crate) fn enter(
         &mut self,
-        name: &str,
+        name: Name<'_>,
         terms: Terms,
         queues: bool,
         clock: &Clock,
@@ -190,15 +199,13 @@ impl State {
         if self.closed {
             return (Entered::Closed, None);
         }
-        let (hash, rehash) =
-            (self.hasher.hash_one(name), |key: &Key| self.hasher.hash_one(key.name()));
-        let mut found = match self.keys.entry(hash, |key| key.name() == name, rehash) {
+        let mut found = match self.keys.entry(name.hash, |key| key.is(name), |key| key.hash) {
             Entry::Occupied(found) => found,
             Entry::Vacant(free) => {
-                let holder = Holder::new(name, draw(now), terms, clock, now);
+                let holder = Holder::new(name.key, draw(now), terms, clock, now);
                 let lease = holder.lease.clone();
                 self.granted += 1;
-                free.insert(Key { holder, queue: VecDeque::new() });
+                free.insert(Key { hash: name.hash, holder, queue: VecDeque::new() });
                 return (Entered::Granted(lease), None);
             }
         };
@@ -210,7 +217,7 @@ impl State {
                 Some(head) => wake = head.waker,
                 None => {
                     self.granted += 1;
-                    key.holder = Holder::new(key.name(), draw(now), terms, clock, now);
+                    key.holder = Holder::new(name.key, draw(now), terms, clock, now);
                     return (Entered::Granted(key.holder.lease.clone()), None);
                 }
             }
@@ -227,14 +234,13 @@ impl State {
     /// took over, to be called, and the one replaced, to be dropped.
     pub(crate) fn look(
         &mut self,
-        name: &str,
+        name: Name<'_>,
         place: u64,
         waker: Waker,
         clock: &Clock,
     ) -> (Look, Option<Waker>, Option<Waker>) {
         let gone = if self.closed { Look::Closed } else { Look::Gone };
-        let hash = self.hasher.hash_one(name);
-        let Some(key) = self.keys.find_mut(hash, |key| key.name() == name) else {
+        let Some(key) = self.keys.find_mut(name.hash, |key| key.is(name)) else {
             return (gone, None, Some(waker));
         };
         let wake = if key.holder.has(place) { None } else { key.take_over(clock) };
@@ -250,9 +256,8 @@ impl State {
     }
 
     /// Whoever has `place` goes: a holder releases, a waiter gives up.
-    pub(crate) fn leave(&mut self, name: &str, place: u64, clock: &Clock) -> Left {
-        let hash = self.hasher.hash_one(name);
-        let Ok(mut found) = self.keys.find_entry(hash, |key| key.name() == name) else {
+    pub(crate) fn leave(&mut self, name: Name<'_>, place: u64, clock: &Clock) -> Left {
+        let Ok(mut found) = self.keys.find_entry(name.hash, |key| key.is(name)) else {
             return Left::default();
         };
         let key = found.get_mut();
@@ -266,8 +271,7 @@ impl State {
             None => {
                 found.remove();
                 if self.keys.is_empty() && self.keys.capacity() > 2 * KEPT_CAPACITY {
-                    let hasher = &self.hasher;
-                    self.keys.shrink_to(KEPT_CAPACITY, |key| hasher.hash_one(key.name()));
+                    self.keys.shrink_to(KEPT_CAPACITY, |key| key.hash);
                 }
                 Left { held_since, ..Left::default() }
             }
@@ -275,8 +279,8 @@ impl State {
     }
 
     /// The holder, also one whose lease is over, and how many wait.
-    pub(crate) fn inspect(&self, name: &str) -> Option<(Holder, usize)> {
-        let found = self.keys.find(self.hasher.hash_one(name), |key| key.name() == name);
+    pub(crate) fn inspect(&self, name: Name<'_>) -> Option<(Holder, usize)> {
+        let found = self.keys.find(name.hash, |key| key.is(name));
         found.map(|key| (key.holder.clone(), key.queue.len()))
     }
 

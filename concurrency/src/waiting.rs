@@ -8,20 +8,20 @@ use cache_core::{Clock, LockError, LockErrorKind, LockLease, Timestamp};
 
 use crate::service::shut_down;
 use crate::shard::Shard;
-use crate::state::Look;
+use crate::state::{Look, Name};
 
 /// A place in the queue. Dropping it leaves the queue, or passes on the lock if it was granted
 /// and nobody has taken it out of here.
 pub(crate) struct Ticket<'a> {
     shard: &'a Shard,
-    key: &'a str,
+    name: Name<'a>,
     place: u64,
     taken: bool,
 }
 
 impl<'a> Ticket<'a> {
-    pub(crate) fn new(shard: &'a Shard, key: &'a str, place: u64) -> Self {
-        Self { shard, key, place, taken: false }
+    pub(crate) fn new(shard: &'a Shard, name: Name<'a>, place: u64) -> Self {
+        Self { shard, name, place, taken: false }
     }
 
     /// Waits for the lock until `deadline`; `None` if others had it until then.
@@ -34,7 +34,7 @@ impl<'a> Ticket<'a> {
         let mut look_again = deadline;
         loop {
             let mut timer = pin!(clock.sleep_until(look_again));
-            let look = poll_fn(|cx| match self.shard.look(self.key, self.place, cx.waker()) {
+            let look = poll_fn(|cx| match self.shard.look(self.name, self.place, cx.waker()) {
                 Look::Waiting { holder_ends } if holder_ends < look_again => {
                     Poll::Ready(Look::Waiting { holder_ends })
                 }
@@ -66,7 +66,7 @@ impl<'a> Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if !self.taken {
-            let _ = self.shard.leave(self.key, self.place);
+            let _ = self.shard.leave(self.name, self.place);
         }
     }
 }

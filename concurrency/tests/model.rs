@@ -39,7 +39,9 @@ use shuttle::future::block_on;
 use shuttle::sync::Mutex;
 use shuttle::sync::atomic::AtomicUsize;
 use shuttle::thread;
-use state::{Entered, Look, Terms};
+use state::{Entered, Look, Name, Terms};
+
+const K: Name<'_> = Name { key: "k", hash: 7 };
 
 struct Model {
     shard: Shard,
@@ -64,7 +66,7 @@ impl Model {
 
     fn enter(&self, options: &LockOptions) -> Entered {
         let draw = |_| self.places.fetch_add(1, SeqCst);
-        self.shard.enter("k", Terms::of(options), true, self.clock.now(), draw)
+        self.shard.enter(K, Terms::of(options), true, self.clock.now(), draw)
     }
 
     /// Waits without a timer: if a wake-up were lost, this would be a deadlock.
@@ -75,7 +77,7 @@ impl Model {
             Entered::Held => unreachable!("it queues"),
             Entered::Closed => return None,
         };
-        block_on(poll_fn(|cx| match self.shard.look("k", place, cx.waker()) {
+        block_on(poll_fn(|cx| match self.shard.look(K, place, cx.waker()) {
             Look::Granted(lease) => Poll::Ready(Some(lease)),
             Look::Waiting { .. } => Poll::Pending,
             Look::Gone => unreachable!("no lease ends here"),
@@ -94,20 +96,20 @@ impl Model {
         self.inside.fetch_sub(1, SeqCst);
         // As a guard does: first the lease ends, then the lock is given back.
         lease.revoke(LockErrorKind::LeaseLost);
-        self.shard.leave("k", lease.fencing_token().0);
+        self.shard.leave(K, lease.fencing_token().0);
     }
 
     /// A caller that gives up after `looks`, whether it was granted meanwhile or not.
     fn give_up(&self, looks: usize) {
         match self.enter(&LockOptions::default()) {
             Entered::Granted(lease) => {
-                self.shard.leave("k", lease.fencing_token().0);
+                self.shard.leave(K, lease.fencing_token().0);
             }
             Entered::Queued(place) => {
                 for _ in 0..looks {
-                    self.shard.look("k", place, Waker::noop());
+                    self.shard.look(K, place, Waker::noop());
                 }
-                self.shard.leave("k", place);
+                self.shard.leave(K, place);
             }
             Entered::Held | Entered::Closed => {}
         }
@@ -174,18 +176,18 @@ fn leases_that_end() {
                 Entered::Held | Entered::Closed => unreachable!(),
             };
             // Polls like one whose timer has fired: looks until the lease is over.
-            while !matches!(model.shard.look("k", place, Waker::noop()), Look::Granted(_)) {
+            while !matches!(model.shard.look(K, place, Waker::noop()), Look::Granted(_)) {
                 thread::yield_now();
             }
             assert!(old.check().is_err(), "two leases run");
-            model.shard.leave("k", place);
+            model.shard.leave(K, place);
         })
     };
     let force = {
         let old = old.clone();
         spawn(&model, move |model| {
             if old.revoke(LockErrorKind::LeaseLost) {
-                model.shard.leave("k", old.fencing_token().0);
+                model.shard.leave(K, old.fencing_token().0);
             }
         })
     };
@@ -193,7 +195,7 @@ fn leases_that_end() {
     let late = spawn(&model, |model| model.give_up(2));
     join([time, next, force, late]);
     // The release of the first holder, long after.
-    model.shard.leave("k", old.fencing_token().0);
+    model.shard.leave(K, old.fencing_token().0);
     model.at_rest(None);
 }
 

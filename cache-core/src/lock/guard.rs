@@ -170,17 +170,22 @@ impl LockGuard {
     ///
     /// The lock is released also if the future is dropped.
     pub async fn release(mut self) -> Result<(), LockError> {
+        match self.begin_release() {
+            (in_time, LockReleasing::Done(told)) => in_time.and(told),
+            (in_time, LockReleasing::Pending(told)) => in_time.and(told.await),
+        }
+    }
+
+    /// Whether the lease had ended before, and how the release goes.
+    pub(super) fn begin_release(&mut self) -> (Result<(), LockError>, LockReleasing) {
         // Over for the views first: by the time the next holder starts, nobody believes
         // otherwise.
         let in_time = self.finish();
-        let told = match self.release.take() {
-            Some(release) => match release.release(&self.held.0) {
-                LockReleasing::Done(outcome) => outcome,
-                LockReleasing::Pending(outcome) => outcome.await,
-            },
-            None => Ok(()),
+        let releasing = match self.release.take() {
+            Some(release) => release.release(&self.held.0),
+            None => LockReleasing::Done(Ok(())),
         };
-        in_time.and(told)
+        (in_time, releasing)
     }
 }
 

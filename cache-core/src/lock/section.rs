@@ -6,10 +6,10 @@ use std::task::Poll;
 
 use super::chain;
 use super::error::LockError;
-use super::guard::{HeldLock, LockGuard};
+use super::guard::{HeldLock, LockGuard, LockReleasing};
 
 /// Runs what `start` makes, then releases `guard`.
-pub(super) async fn run<C, F>(guard: LockGuard, start: C) -> Result<F::Output, LockError>
+pub(super) async fn run<C, F>(mut guard: LockGuard, start: C) -> Result<F::Output, LockError>
 where
     C: FnOnce(&HeldLock) -> F,
     F: Future,
@@ -25,8 +25,13 @@ where
         let section = pin!(under_lease(held, section));
         chain::enter(held, section).await?
     };
+    let (in_time, releasing) = guard.begin_release();
+    let told = match releasing {
+        LockReleasing::Done(told) => told,
+        LockReleasing::Pending(told) => told.await,
+    };
     // The section is done: whatever happens now must not hide its value.
-    if let Err(error) = guard.release().await {
+    if let Err(error) = in_time.and(told) {
         tracing::warn!(%error, "the section has ended, but its lock was not released in order");
     }
     Ok(value)
