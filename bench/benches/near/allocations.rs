@@ -1,5 +1,7 @@
 //! What a hit allocates.
 
+use std::cell::OnceCell;
+
 use allocation_counter::measure;
 use cache_bench_kit::Table;
 use cache_bench_kit::value::Size;
@@ -15,7 +17,8 @@ pub(crate) fn run(bench: &Bench) {
     let mut table = Table::new("near/allocations", title, &["allocations", "bytes"]);
     let visits: Vec<usize> = (0..HITS).collect();
     for (name, make) in PEERS {
-        let setting = Setting { keys: HITS, size: Size::Small, runtime, url: &url };
+        let setting =
+            Setting { keys: HITS, size: Size::Small, runtime, url: &url, hybrid: &OnceCell::new() };
         let peer = make(setting);
         peer.hits(&visits, runtime);
         // Going into a runtime and out of it is no part of a hit.

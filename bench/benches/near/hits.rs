@@ -1,5 +1,7 @@
 //! A hit: 10,000 keys at random and 64 hot ones, small values and large, one thread and two.
 
+use std::cell::OnceCell;
+
 use cache_bench_kit::value::Size;
 use cache_bench_kit::{Bound, Contestant, Table, compete};
 use tokio::runtime::Runtime;
@@ -14,7 +16,13 @@ pub(crate) fn run(bench: &Bench) {
     let url = bench.server.url();
     for (size, count) in VISITS {
         for keys in [10_000, 64] {
-            let setting = Setting { keys, size, runtime: &bench.runtime, url: &url };
+            let setting = Setting {
+                keys,
+                size,
+                runtime: &bench.runtime,
+                url: &url,
+                hybrid: &OnceCell::new(),
+            };
             let peers = PEERS.map(|(name, make)| (name, make(setting)));
             let mut random = fastrand::Rng::with_seed(7);
             let visits: Vec<usize> = (0..count).map(|_| random.usize(..keys)).collect();

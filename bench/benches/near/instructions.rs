@@ -1,6 +1,7 @@
 //! Instructions of a hit, which repeat where seconds do not: counted by callgrind, each contestant in a
 //! process of its own.
 
+use std::cell::OnceCell;
 use std::process::Command;
 
 use cache_bench_kit::Table;
@@ -58,7 +59,8 @@ fn under_callgrind(name: &str) -> Result<f64, String> {
 /// What runs there.
 pub(crate) fn counted(name: &str, runtime: &Runtime, url: &str) {
     let (_, make) = PEERS.into_iter().find(|(peer, _)| *peer == name).expect("a contestant");
-    let peer = make(Setting { keys: KEYS, size: Size::Small, runtime, url });
+    let peer =
+        make(Setting { keys: KEYS, size: Size::Small, runtime, url, hybrid: &OnceCell::new() });
     let visits: Vec<usize> = (0..HITS).map(|visit| visit % KEYS).collect();
     // What is done once is no part of a hit.
     peer.hits(&visits[..KEYS], runtime);

@@ -1,6 +1,7 @@
 //! What the feature `metrics` costs a hit: this program and the same one built with the feature take
 //! turns, as no process can be both.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::process::Command;
 
@@ -53,7 +54,8 @@ fn nanoseconds(program: &Path, name: &str) -> f64 {
 #[allow(clippy::print_stdout, reason = "how it tells them")]
 pub(crate) fn timed(name: &str, runtime: &Runtime, url: &str) {
     let (_, make) = PEERS.into_iter().find(|(peer, _)| *peer == name).expect("a contestant");
-    let peer = make(Setting { keys: KEYS, size: Size::Small, runtime, url });
+    let peer =
+        make(Setting { keys: KEYS, size: Size::Small, runtime, url, hybrid: &OnceCell::new() });
     let mut random = fastrand::Rng::with_seed(7);
     let visits: Vec<usize> = (0..VISITS).map(|_| random.usize(..KEYS)).collect();
     let contestants = vec![Contestant::new(name, || peer.hits(&visits, runtime))];

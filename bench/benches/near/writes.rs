@@ -1,5 +1,7 @@
 //! Writes, alone and among reads, and with removals: what wears counters out.
 
+use std::cell::OnceCell;
+
 use cache_bench_kit::value::Size;
 use cache_bench_kit::{Contestant, Table, compete};
 use tokio::runtime::Runtime;
@@ -26,7 +28,8 @@ const MIXES: [Mix; 3] = [
 
 pub(crate) fn run(bench: &Bench) {
     let (runtime, url) = (&bench.runtime, bench.server.url());
-    let setting = Setting { keys: KEYS, size: Size::Small, runtime, url: &url };
+    let setting =
+        Setting { keys: KEYS, size: Size::Small, runtime, url: &url, hybrid: &OnceCell::new() };
     let writers = WRITERS.map(|(name, make)| (name, make(setting)));
     for mix in MIXES {
         let steps = steps(&mix);

@@ -14,6 +14,9 @@ pub(crate) mod multi_tier_cache;
 pub(crate) mod ours;
 pub(crate) mod quick_cache;
 
+use std::cell::OnceCell;
+use std::sync::Arc;
+
 use cache_bench_kit::value::{Size, key};
 use tokio::runtime::Runtime;
 
@@ -30,6 +33,9 @@ pub(crate) struct Setting<'a> {
     pub(crate) runtime: &'a Runtime,
     /// Of a Redis, for those that do not do without.
     pub(crate) url: &'a str,
+    /// The hybrid, once it is made. Those that ask it in two ways ask one: what differs is the way then,
+    /// and not where the values lie in memory.
+    pub(crate) hybrid: &'a OnceCell<Arc<Ours>>,
 }
 
 impl Setting<'_> {

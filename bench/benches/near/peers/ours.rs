@@ -27,17 +27,21 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) fn quick(setting: Setting<'_>) -> Self {
+    pub(crate) fn quick(setting: Setting<'_>) -> Arc<Self> {
         let cache = QuickCacheService::builder().max_capacity(CAPACITY as u64).build();
-        Self::filled(setting, Arc::new(cache), None)
+        Arc::new(Self::filled(setting, Arc::new(cache), None))
     }
 
-    pub(crate) fn mini_moka(setting: Setting<'_>) -> Self {
+    pub(crate) fn mini_moka(setting: Setting<'_>) -> Arc<Self> {
         let cache = MokaCacheService::builder().max_capacity(CAPACITY as u64).build();
-        Self::filled(setting, Arc::new(cache), None)
+        Arc::new(Self::filled(setting, Arc::new(cache), None))
     }
 
-    pub(crate) fn hybrid(setting: Setting<'_>) -> Self {
+    pub(crate) fn hybrid(setting: Setting<'_>) -> Arc<Self> {
+        Arc::clone(setting.hybrid.get_or_init(|| Arc::new(Self::behind_the_services(setting))))
+    }
+
+    fn behind_the_services(setting: Setting<'_>) -> Self {
         let services = CacheServices::builder()
             .redis_url(setting.url)
             .namespace(setting.size.name().replace(' ', ""))
@@ -73,11 +77,11 @@ impl Ours {
 }
 
 /// Asked by `get_arc`.
-pub(crate) struct GetArc(pub(crate) Ours);
+pub(crate) struct GetArc(pub(crate) Arc<Ours>);
 
 impl Peer for GetArc {
     fn hits(&self, visits: &[usize], runtime: &Runtime) {
-        let Ours { cache, keys, .. } = &self.0;
+        let Ours { cache, keys, .. } = &*self.0;
         runtime.block_on(async {
             for &id in visits {
                 black_box(cache.get_arc::<Org>(&keys[id]).await.unwrap().expect("a hit"));
@@ -88,7 +92,7 @@ impl Peer for GetArc {
 
 impl Writer for GetArc {
     fn run(&self, steps: &[Step], runtime: &Runtime) {
-        let Ours { cache, keys, size, policy, .. } = &self.0;
+        let Ours { cache, keys, size, policy, .. } = &*self.0;
         runtime.block_on(async {
             for step in steps {
                 match *step {
@@ -103,18 +107,18 @@ impl Writer for GetArc {
     }
 
     fn entries(&self, _: &Runtime) -> (u64, usize) {
-        let Ours { cache, keys, .. } = &self.0;
+        let Ours { cache, keys, .. } = &*self.0;
         let held = keys.iter().filter(|key| cache.peek(key).is_some()).count();
         (cache.stats().entries, held)
     }
 }
 
 /// Asked by `get_or_load`.
-pub(crate) struct GetOrLoad(pub(crate) Ours);
+pub(crate) struct GetOrLoad(pub(crate) Arc<Ours>);
 
 impl Peer for GetOrLoad {
     fn hits(&self, visits: &[usize], runtime: &Runtime) {
-        let Ours { cache, keys, policy, .. } = &self.0;
+        let Ours { cache, keys, policy, .. } = &*self.0;
         runtime.block_on(async {
             for &id in visits {
                 let load = || async { Err::<Org, _>("a hit loads nothing") };
