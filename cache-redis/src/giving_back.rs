@@ -1,7 +1,7 @@
 //! Leases whose outcome is not known, because the reply was lost or nobody waited for it: given
 //! back in the background, so that others need not wait for them to run out.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ const MOST: usize = 4_096;
 pub(crate) struct GivingBack {
     connections: Connections,
     tell: Option<Arc<Tell>>,
-    tasks: Arc<Mutex<JoinSet<()>>>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// How those are told who wait for a lease.
@@ -46,7 +46,7 @@ impl Tell {
 
 impl GivingBack {
     pub(crate) fn new(connections: Connections) -> Self {
-        Self { connections, tell: None, tasks: Arc::default() }
+        Self { connections, tell: None, tasks: Mutex::default() }
     }
 
     pub(crate) fn set_tell(&mut self, tell: Arc<Tell>) {
@@ -54,38 +54,34 @@ impl GivingBack {
     }
 
     /// Gives the lease back when dropped, unless it is [settled](Unsettled::settled) before.
-    pub(crate) fn unless_settled(&self, key: &str, id: u64) -> Unsettled {
-        Unsettled {
-            lease: Some((key.to_owned(), id)),
-            connections: self.connections.clone(),
-            tell: self.tell.clone(),
-            tasks: Arc::downgrade(&self.tasks),
-        }
+    pub(crate) fn unless_settled<'a>(&'a self, key: &'a str, id: u64) -> Unsettled<'a> {
+        Unsettled { by: self, key, id, settled: false }
     }
 }
 
 /// A request whose outcome is not known yet.
-pub(crate) struct Unsettled {
-    lease: Option<(String, u64)>,
-    connections: Connections,
-    tell: Option<Arc<Tell>>,
-    tasks: Weak<Mutex<JoinSet<()>>>,
+pub(crate) struct Unsettled<'a> {
+    by: &'a GivingBack,
+    key: &'a str,
+    id: u64,
+    settled: bool,
 }
 
-impl Unsettled {
+impl Unsettled<'_> {
     /// The server has answered.
     pub(crate) fn settled(mut self) {
-        self.lease = None;
+        self.settled = true;
     }
 }
 
-impl Drop for Unsettled {
+impl Drop for Unsettled<'_> {
     fn drop(&mut self) {
-        let Some((key, id)) = self.lease.take() else { return };
-        let (Some(tasks), Ok(runtime)) = (self.tasks.upgrade(), Handle::try_current()) else {
+        let Self { by: GivingBack { connections, tell, tasks }, key, id, settled } = *self;
+        if settled {
             return;
-        };
-        let (connections, tell) = (self.connections.clone(), self.tell.take());
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (connections, tell, key) = (connections.clone(), tell.clone(), key.to_owned());
         let give_back = async move {
             let message = tell.as_ref().map(|tell| tell.message(&key));
             let notice = tell.as_ref().zip(message.as_ref());
