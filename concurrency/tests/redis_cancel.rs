@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_testkit::{RedisServer, drop_after, eventually, let_others_run};
-use redis_common::{at_rest, hold, holder, lease, pttl, queued, service};
+use redis_common::{at_rest, hold, holder, lease, patient, pttl, queued};
 
 const POLLS: usize = 12;
 
@@ -25,7 +25,7 @@ async fn nothing_is_left(locks: &RedisConcurrencyService, server: &RedisServer) 
 #[tokio::test]
 async fn p7_acquire_dropped_after_each_poll() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     for polls in 0..POLLS {
         drop(drop_after(polls, hold(&locks)).await);
         drop(drop_after(polls, locks.try_acquire("k", &LockOptions::default())).await);
@@ -36,7 +36,7 @@ async fn p7_acquire_dropped_after_each_poll() {
 #[tokio::test]
 async fn p7_acquire_of_a_held_lock_dropped_after_each_poll() {
     let server = RedisServer::start();
-    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
     for polls in 0..POLLS {
         let guard = hold(&other).await;
         // In line here, and in front of the other process.
@@ -56,7 +56,7 @@ async fn p7_acquire_of_a_held_lock_dropped_after_each_poll() {
 #[tokio::test]
 async fn p7_release_and_sections_dropped_after_each_poll() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     for polls in 0..POLLS {
         let guard = hold(&locks).await;
         drop(drop_after(polls, guard.release()).await);
@@ -70,7 +70,7 @@ async fn p7_release_and_sections_dropped_after_each_poll() {
 async fn p7_questions_and_shutdown_dropped_after_each_poll() {
     let server = RedisServer::start();
     for polls in 0..POLLS {
-        let locks = service(&server.url()).await;
+        let locks = patient(&server.url()).await;
         let guard = hold(&locks).await;
         drop(drop_after(polls, locks.inspect("k")).await);
         drop(drop_after(polls, guard.lost()).await);
@@ -86,7 +86,7 @@ async fn p7_questions_and_shutdown_dropped_after_each_poll() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_waits_for_releases_and_refuses_who_waits() {
     let server = RedisServer::start();
-    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
     let fast = lease(600).wait(Duration::from_millis(50));
     let guards: Vec<_> =
         futures_util::future::join_all((0..50).map(|n| locks.acquire(["a", "b"][n % 2], &fast)))
@@ -120,7 +120,7 @@ async fn shutdown_waits_for_releases_and_refuses_who_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_13_a_guard_that_outlives_its_service_gives_back() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let guard = hold(&locks).await;
     drop(locks);
     guard.check().unwrap();
@@ -133,9 +133,9 @@ fn p4_14_a_runtime_that_ends_leaves_the_lock_to_its_lease() {
     let server = RedisServer::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let other = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let next = other.block_on(service(&server.url()));
+    let next = other.block_on(patient(&server.url()));
     let guard = runtime.block_on(async {
-        let (locks, waiter) = (service(&server.url()).await, service(&server.url()).await);
+        let (locks, waiter) = (patient(&server.url()).await, patient(&server.url()).await);
         let guard = locks.acquire("k", &lease(300)).await.unwrap();
         // In the queue when its runtime ends, and in front.
         tokio::spawn(async move { drop(waiter.acquire("k", &lease(9000)).await) });
@@ -164,7 +164,7 @@ fn p4_14_a_runtime_that_ends_leaves_the_lock_to_its_lease() {
 async fn p4_24_ten_thousand_cancelled_waiters_leave_nothing() {
     const KEYS: usize = 100;
     let server = RedisServer::start();
-    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
     let key = |number: usize| format!("k{number}");
     // Half of the keys are held all the time.
     let mut held = Vec::new();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, HeldLock, LockErrorKind};
 use cache_testkit::lock_history::{FencedRegister, LockRecorder};
 use cache_testkit::{RedisServer, eventually};
-use redis_common::{FENCE, LOCK, at_rest, hold, lease, service};
+use redis_common::{FENCE, LOCK, at_rest, hold, lease, patient};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -23,7 +23,7 @@ fn now() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_41_a_clock_that_jumps_ahead_and_back_costs_the_lease_and_no_fence() {
     let server = RedisServer::start();
-    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
     let register = FencedRegister::new(&LockRecorder::new(), "k");
     let (mut old, began) = (0, Instant::now());
     let section = |held: HeldLock| {
@@ -67,7 +67,7 @@ async fn p4_41_a_clock_that_jumps_ahead_and_back_costs_the_lease_and_no_fence() 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_41_a_clock_that_jumps_back_prolongs_a_lock_and_not_its_lease() {
     let server = RedisServer::start();
-    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
     let guard = locks.acquire("k", &lease(300).renew(false)).await.unwrap();
     // An hour back, what was to end soon ends an hour later.
     server.command(&["PEXPIRE", LOCK, &HOUR.as_millis().to_string()]);

@@ -13,7 +13,7 @@ use cache_testkit::{RedisCluster, RedisServer};
 async fn harness(url: &str) -> LockHarness {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let prefix = format!("{}:", NUMBER.fetch_add(1, Relaxed));
-    LockHarness::new(redis_common::service(url).await).with_key_prefix(prefix)
+    LockHarness::new(redis_common::patient(url).await).with_key_prefix(prefix)
 }
 
 mod one_server {

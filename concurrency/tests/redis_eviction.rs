@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use cache_core::{ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_testkit::{RedisServer, eventually, eventually_async};
-use redis_common::{LOCK, service};
+use redis_common::{LOCK, patient};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -44,7 +44,7 @@ async fn p4_39_a_policy_that_evicts_locks_is_warned_about() {
         (1 << 24, "allkeys-random", 2),
     ] {
         let server = RedisServer::builder().max_memory(bytes, policy).start();
-        let locks = service(&server.url()).await;
+        let locks = patient(&server.url()).await;
         // Asking for the statistics is INFO too, and not in its own answer.
         let mut ours = 0;
         eventually(|| {
@@ -64,7 +64,7 @@ async fn p4_39_a_policy_that_evicts_locks_is_warned_about() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_39_an_evicted_lock_is_a_lost_lease() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let options = LockOptions::default().lease(std::time::Duration::from_millis(300));
     let section = |held: cache_core::HeldLock| {
         let server = &server;

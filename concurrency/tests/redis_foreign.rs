@@ -10,12 +10,12 @@ use cache_core::{
 };
 use cache_redis::{RedisCacheService, RedisConfig};
 use cache_testkit::{RedisServer, eventually};
-use redis_common::{FENCE, LOCK, at_rest, hold, holder, lease, service};
+use redis_common::{FENCE, LOCK, at_rest, hold, holder, lease, patient};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_22_a_key_deleted_by_hand_ends_the_section_with_the_next_renewal() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let section = async {
         server.command(&["DEL", LOCK]);
         pending::<()>().await;
@@ -31,7 +31,7 @@ async fn p4_22_a_key_deleted_by_hand_ends_the_section_with_the_next_renewal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_23_a_foreign_token_is_left_alone() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let guard = hold(&locks).await;
     server.command(&["SET", LOCK, "somebody", "PX", "60000"]);
     let error = guard.release().await.unwrap_err();
@@ -46,7 +46,7 @@ async fn p4_23_a_foreign_token_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_35_flushall_in_a_loop_loses_leases_and_keeps_the_order_of_fences() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let (mut last, mut lost) = (None, 0);
     for _ in 0..20 {
         let guard = locks.acquire("k", &lease(150)).await.unwrap();
@@ -64,7 +64,7 @@ async fn p4_35_flushall_in_a_loop_loses_leases_and_keeps_the_order_of_fences() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_40_what_redis_refuses_is_unavailable_at_once() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let refused = async |what: &str| {
         let began = Instant::now();
         server.reset_commandstats();
@@ -97,7 +97,7 @@ async fn p4_40_what_redis_refuses_is_unavailable_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_40_a_fence_of_garbage_is_replaced() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     for garbage in ["", "x", "nan", "inf", "-1e300", "1e300", "9007199254740993"] {
         server.command(&["SET", FENCE, garbage]);
         let guard = hold(&locks).await;
@@ -112,7 +112,7 @@ async fn p4_40_a_fence_of_garbage_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_56_clearing_a_cache_leaves_locks_alone() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let cache = RedisCacheService::connect(RedisConfig::from_url(&server.url()).unwrap());
     let cache = cache.await.unwrap();
     let guard = hold(&locks).await;

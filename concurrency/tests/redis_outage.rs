@@ -49,7 +49,8 @@ async fn p4_29_a_long_pause_of_redis_ends_the_section_before_it_is_back() {
     let outcome = tokio::time::timeout(Duration::from_secs(3), section);
     let error = outcome.await.expect("it ends while Redis is away").unwrap_err();
     assert_eq!(error.kind(), LockErrorKind::LeaseLost);
-    assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
+    // The lease, and the time that a busy machine takes to get the lock and to wake the task.
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     server.resume();
     let taken = async || locks.acquire("k", &lease(600)).await.is_ok();
     eventually_async(taken).await;

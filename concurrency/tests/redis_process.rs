@@ -45,7 +45,7 @@ const SECTIONS: u64 = 25;
 #[ignore = "run by the tests of this file, in a process of its own"]
 fn counter() {
     process(async |url| {
-        let locks = service(&url).await;
+        let locks = patient(&url).await;
         let options = LockOptions::default().wait(Duration::from_secs(120));
         let tasks = (0..TASKS).map(|_| async {
             for _ in 0..SECTIONS {

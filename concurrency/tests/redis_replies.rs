@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_testkit::{Direction, FaultProxy, RedisServer, eventually};
-use redis_common::{at_rest, hold, holder, lease, service};
+use redis_common::{at_rest, hold, holder, lease, patient, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_01_an_uncontended_section_takes_two_round_trips() {
@@ -86,7 +86,7 @@ async fn p4_20_a_lost_reply_to_acquire_is_recognised() {
 async fn p4_21_a_lost_reply_to_release_is_no_error_and_spares_the_successor() {
     let server = RedisServer::start();
     let proxy = FaultProxy::start(&server.url());
-    let (locks, other) = (service(&proxy.url(&server.url())).await, service(&server.url()).await);
+    let (locks, other) = (patient(&proxy.url(&server.url())).await, patient(&server.url()).await);
     for _ in 0..10 {
         let guard = hold(&locks).await;
         proxy.cut_after_forwarding(1);
