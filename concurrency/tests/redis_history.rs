@@ -22,7 +22,7 @@ use cache_testkit::lock_history::{
 };
 use cache_testkit::{Direction, FaultProxy, RedisServer, eventually};
 use fastrand::Rng;
-use redis_common::{at_rest, lease, service};
+use redis_common::{at_rest, lease, patient};
 
 const MS: Duration = Duration::from_millis(1);
 const CLIENTS: usize = 5;
@@ -187,7 +187,7 @@ async fn p4_42_and_43_counting_with_fences_loses_nothing_while_everything_fails(
     check_locks(&history, Exclusion::Required)
         .unwrap_or_else(|violation| panic!("{violation}\n{figures}"));
     // All is well again, and nobody has left anything.
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     locks.acquire(KEY, &LockOptions::default()).await.unwrap().release().await.unwrap();
     eventually(|| server.command(&["KEYS", "*}.[lqw]"]).list().is_empty()).await;
     at_rest(&server);
@@ -294,7 +294,7 @@ async fn past_its_lease(locks: Arc<dyn ConcurrencyService>) -> LockHistory {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_43_a_lock_by_hand_is_found_out() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     let history = past_its_lease(Arc::new(locks.clone())).await;
     assert_eq!(history.holds.len(), 2);
     check_locks(&history, Exclusion::Required).unwrap();

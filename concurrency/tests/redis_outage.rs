@@ -9,7 +9,7 @@ use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_redis::RedisConfig;
 use cache_testkit::{RedisServer, eventually_async};
-use redis_common::{at_rest, hold, holder, lease, pttl, service};
+use redis_common::{at_rest, hold, holder, lease, patient, pttl, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_29_a_short_pause_of_redis_loses_nothing() {
@@ -134,7 +134,7 @@ async fn p4_33_a_restart_with_data_leaves_the_lock_with_its_holder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_34_script_flush_in_a_loop_is_not_noticed() {
     let server = RedisServer::start();
-    let services = [service(&server.url()).await, service(&server.url()).await];
+    let services = [patient(&server.url()).await, patient(&server.url()).await];
     let (inside, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let sections = async {
         let tasks = (0..20).map(|n| {

@@ -11,7 +11,7 @@ use redis_common::{at_rest, hold, holder, lease, patient, service};
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_01_an_uncontended_section_takes_two_round_trips() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let locks = patient(&server.url()).await;
     locks.with_lock("k", async {}).await.unwrap();
     server.reset_commandstats();
     for _ in 0..10 {
@@ -61,7 +61,7 @@ fn nothing_is_held(server: &RedisServer) -> bool {
 async fn p4_20_a_lost_reply_to_acquire_is_recognised() {
     let server = RedisServer::start();
     let proxy = FaultProxy::start(&server.url());
-    let locks = service(&proxy.url(&server.url())).await;
+    let locks = patient(&proxy.url(&server.url())).await;
     hold(&locks).await.release().await.unwrap();
     for _ in 0..20 {
         proxy.cut_after_forwarding(1);
