@@ -206,10 +206,9 @@ async fn p4_36_subscriptions_that_are_killed_all_the_time_lose_nobody() {
     };
     let (longest, ()) = tokio::join!(join_all(loops), kills);
     assert!(sections.into_inner() > 50, "nothing to see");
-    // A turn each of the others, and the timer of a waiter that is not told: 1.1 s. What must not be
-    // is that somebody waits for a lease to run out, 2 s.
+    // A turn each of the others, and the timer of a waiter that is not told.
     for waited in longest {
-        assert!(waited < Duration::from_millis(1_800), "waited for {waited:?}");
+        assert!(waited < Duration::from_millis(1200 + 100), "waited for {waited:?}");
     }
     at_rest(&server);
 }

@@ -35,6 +35,16 @@ pub enum LockReleasing {
     Pending(Pin<Box<dyn Future<Output = Result<(), LockError>> + Send>>),
 }
 
+impl LockReleasing {
+    /// How it went.
+    pub(super) async fn outcome(self) -> Result<(), LockError> {
+        match self {
+            Self::Done(outcome) => outcome,
+            Self::Pending(outcome) => outcome.await,
+        }
+    }
+}
+
 impl fmt::Debug for LockReleasing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -170,10 +180,8 @@ impl LockGuard {
     ///
     /// The lock is released also if the future is dropped.
     pub async fn release(mut self) -> Result<(), LockError> {
-        match self.begin_release() {
-            (in_time, LockReleasing::Done(told)) => in_time.and(told),
-            (in_time, LockReleasing::Pending(told)) => in_time.and(told.await),
-        }
+        let (in_time, releasing) = self.begin_release();
+        in_time.and(releasing.outcome().await)
     }
 
     /// Whether the lease had ended before, and how the release goes.

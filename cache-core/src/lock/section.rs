@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use super::chain;
 use super::error::LockError;
-use super::guard::{HeldLock, LockGuard, LockReleasing};
+use super::guard::{HeldLock, LockGuard};
 
 /// Runs what `start` makes, then releases `guard`.
 pub(super) async fn run<C, F>(mut guard: LockGuard, start: C) -> Result<F::Output, LockError>
@@ -26,12 +26,8 @@ where
         chain::enter(held, section).await?
     };
     let (in_time, releasing) = guard.begin_release();
-    let told = match releasing {
-        LockReleasing::Done(told) => told,
-        LockReleasing::Pending(told) => told.await,
-    };
     // The section is done: whatever happens now must not hide its value.
-    if let Err(error) = in_time.and(told) {
+    if let Err(error) = in_time.and(releasing.outcome().await) {
         tracing::warn!(%error, "the section has ended, but its lock was not released in order");
     }
     Ok(value)

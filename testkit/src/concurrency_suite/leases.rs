@@ -11,12 +11,12 @@ use super::LockHarness;
 /// Short enough to wait for in real time, long enough for a busy machine.
 const LEASE: Duration = Duration::from_secs(1);
 
-/// A section of three leases with renewal: never lost, never near its end.
+/// A section of five leases with renewal: never lost, never near its end.
 pub async fn p4_15_a_renewed_lease_outlasts_a_long_section(h: LockHarness) {
     let (key, h2) = (h.key("renewed"), h.clone());
     let options = LockOptions::default().lease(LEASE).max_hold(20 * LEASE);
     let section = |held: cache_core::HeldLock| async move {
-        for _ in 0..6 {
+        for _ in 0..10 {
             h2.pass(LEASE / 2).await;
             // Lets whatever renews run, and this section be polled anew.
             tokio::task::yield_now().await;
