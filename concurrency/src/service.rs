@@ -156,6 +156,7 @@ impl LocalConcurrencyService {
     }
 
     /// As `acquire`, without a span.
+    #[cfg(any(feature = "redis", feature = "tracing"))]
     pub(crate) async fn take(
         &self,
         key: &str,
