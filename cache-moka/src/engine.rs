@@ -76,7 +76,7 @@ impl MemoryEngine for MokaEngine {
         removed.count() as u64
     }
 
-    fn sweep(&self, hash: u64, ticket: u32, live: Live<'_>) -> Swept {
+    fn sweep(&self, hash: u64, ticket: u8, live: Live<'_>) -> Swept {
         let _writer = self.writer.lock();
         let found = self.cache.get(&hash).filter(|found| found.slot.ticket() == ticket);
         let Some(found) = found else { return Swept::Gone };

@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cache_core::memory::{Address, Live, MemoryEngine, Passthrough, Slot, Swept};
+use cache_core::memory::{Address, KeyHash, Live, MemoryEngine, Slot, Swept};
 use cache_core::{CacheError, ErrorKind, Timestamp};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
@@ -38,7 +38,8 @@ pub(crate) enum Bound {
 
 /// A [`MemoryEngine`] on quick_cache: S3-FIFO-like eviction, exact weights.
 pub(crate) struct QuickEngine {
-    cache: Cache<Key, Held, Weight, BuildHasherDefault<Passthrough>, Collect>,
+    cache: Cache<Key, Held, Weight, Hashes, Collect>,
+    key_hash: KeyHash,
     counts: Arc<Counts>,
     /// What bounds it now; locked while that changes.
     bound: Mutex<Bound>,
@@ -80,8 +81,9 @@ impl QuickEngine {
         let options = options.build().ok()?;
         let counts = Arc::new(Counts::default());
         let collect = Collect { counts: Arc::clone(&counts) };
-        let cache = Cache::with_options(options, weight, Passthrough::builder(), collect);
-        Some(Self { cache, counts, bound: Mutex::new(bound) })
+        let key_hash = KeyHash::default();
+        let cache = Cache::with_options(options, weight, Hashes(key_hash.clone()), collect);
+        Some(Self { cache, key_hash, counts, bound: Mutex::new(bound) })
     }
 
     /// Puts another bound of the same kind in force; what is over it is evicted before this returns.
@@ -130,20 +132,26 @@ fn threads() -> u64 {
 }
 
 impl MemoryEngine for QuickEngine {
+    fn key_hash(&self) -> Option<KeyHash> {
+        Some(self.key_hash.clone())
+    }
+
     #[inline]
     fn get(&self, at: Address<'_>) -> Option<Slot> {
-        self.cache.get(&Probe(at))?.slot
+        self.cache.get(&Probe(at))?.into_slot()
     }
 
     #[inline]
     fn value(&self, at: Address<'_>) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
-        let held = Held::lightly(|| self.cache.get(&Probe(at)))?;
-        Some((held.value?, held.fresh_until))
+        match Held::lightly(|| self.cache.get(&Probe(at)))? {
+            Held::Glance { value, fresh_until } => Some((value?, fresh_until)),
+            Held::Kept { .. } => None,
+        }
     }
 
     fn keep_value(&self, at: Address<'_>, slot: Slot) {
-        let key = Key { hash: at.hash, key: at.key.into() };
-        let held = Held { value: slot.decoded(), ..Held::new(slot) };
+        let key = Key(at.key.into());
+        let held = Held::Kept { value: slot.decoded(), slot };
         let (bytes, mut dropped) = (held.bytes(&key), Dropped::to_be_counted());
         // Soft: it is no use. Fails if the entry has been evicted meanwhile, which is as well.
         if self.cache.replace_with_lifecycle(key, held, true, &mut dropped).is_ok() {
@@ -153,13 +161,13 @@ impl MemoryEngine for QuickEngine {
     }
 
     fn peek(&self, at: Address<'_>) -> Option<Slot> {
-        self.cache.peek(&Probe(at))?.slot
+        self.cache.peek(&Probe(at))?.into_slot()
     }
 
     fn insert(&self, at: Address<'_>, slot: Slot) {
         let mut dropped = Dropped::to_be_counted();
-        let key = Key { hash: at.hash, key: at.key.into() };
-        let held = Held::new(slot);
+        let key = Key(at.key.into());
+        let held = Held::Kept { slot, value: None };
         self.came(held.bytes(&key));
         self.cache.insert_with_lifecycle(key, held, &mut dropped);
         self.went(bytes_of(&dropped.entries));
@@ -173,14 +181,14 @@ impl MemoryEngine for QuickEngine {
     fn remove(&self, at: Address<'_>) -> Option<Slot> {
         let (key, held) = self.cache.remove(&Probe(at))?;
         self.went(held.bytes(&key));
-        held.slot
+        held.into_slot()
     }
 
     fn remove_prefix(&self, prefix: &str, live: &dyn Fn(&Slot) -> bool) -> u64 {
         let removed = AtomicU64::new(0);
         self.cache.retain(|key, held| {
-            let stays = !key.key.as_str().starts_with(prefix);
-            if !stays && held.slot.as_ref().is_some_and(live) {
+            let stays = !key.0.as_str().starts_with(prefix);
+            if !stays && held.slot().is_some_and(live) {
                 removed.fetch_add(1, Ordering::Relaxed);
             }
             if !stays {
@@ -191,16 +199,16 @@ impl MemoryEngine for QuickEngine {
         removed.into_inner()
     }
 
-    fn sweep(&self, hash: u64, ticket: u32, live: Live<'_>) -> Swept {
-        let at = ByHash(hash);
+    fn sweep(&self, hash: u64, ticket: u8, live: Live<'_>) -> Swept {
+        let at = ByHash(hash, &self.key_hash);
         let has_ticket = |slot: &Slot| slot.ticket() == ticket;
-        let found = self.cache.peek(&at).and_then(|held| held.slot).filter(has_ticket);
+        let found = self.cache.peek(&at).and_then(Held::into_slot).filter(has_ticket);
         let Some(slot) = found else { return Swept::Gone };
         if let Some(until) = live(&slot) {
             return Swept::Kept(until);
         }
         // The key's stripe is locked: nobody else writes it meanwhile.
-        let expired = |held: &Held| held.slot.as_ref().is_some_and(has_ticket);
+        let expired = |held: &Held| held.slot().is_some_and(has_ticket);
         match self.cache.remove_if(&at, expired) {
             Some((key, held)) => {
                 self.went(held.bytes(&key));
@@ -237,16 +245,50 @@ impl fmt::Debug for QuickEngine {
     }
 }
 
-/// A key that knows its hash.
-#[derive(Clone, PartialEq, Eq)]
-struct Key {
-    hash: u64,
-    key: SmolStr,
+/// Hashes as the store does.
+#[derive(Clone)]
+struct Hashes(KeyHash);
+
+impl BuildHasher for Hashes {
+    type Hasher = KeyHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher { key_hash: self.0.clone(), hash: 0 }
+    }
 }
+
+/// Hashes one key, or takes its hash as it is.
+struct KeyHasher {
+    key_hash: KeyHash,
+    hash: u64,
+}
+
+impl Hasher for KeyHasher {
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+
+    #[inline]
+    fn write(&mut self, key: &[u8]) {
+        self.hash = self.key_hash.of(key);
+    }
+
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.hash = hash;
+    }
+}
+
+/// A key that is held. Its hash is not kept with it: who looks for a key has it, and it is made anew
+/// where an entry comes or goes.
+#[derive(Clone, PartialEq, Eq)]
+struct Key(SmolStr);
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write(self.0.as_bytes());
     }
 }
 
@@ -263,22 +305,22 @@ impl Hash for Probe<'_> {
 impl Equivalent<Key> for Probe<'_> {
     #[inline]
     fn equivalent(&self, key: &Key) -> bool {
-        self.0.hash == key.hash && self.0.key == key.key.as_str()
+        self.0.key == key.0.as_str()
     }
 }
 
 /// Finds a key by its hash alone, for the sweep, which checks what it finds.
-struct ByHash(u64);
+struct ByHash<'a>(u64, &'a KeyHash);
 
-impl Hash for ByHash {
+impl Hash for ByHash<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0);
     }
 }
 
-impl Equivalent<Key> for ByHash {
+impl Equivalent<Key> for ByHash<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        self.0 == key.hash
+        self.0 == self.1.of(key.0.as_bytes())
     }
 }
 
@@ -287,12 +329,12 @@ impl Equivalent<Key> for ByHash {
 /// A hit wants the decoded value and nothing else. Cloning the slot too would touch the entry's own
 /// cache lines, which is a third of what a hit costs. The map gives out clones, so the clone is
 /// where the choice is made: see [`lightly`](Self::lightly).
-struct Held {
-    /// `None` only in a light clone.
-    slot: Option<Slot>,
-    /// The decoded value, once it has been asked for; in clones, only in a light one.
-    value: Option<Arc<dyn Any + Send + Sync>>,
-    fresh_until: Timestamp,
+enum Held {
+    /// What the map holds: the slot and the decoded value, once it has been asked for. A clone of it
+    /// has no value.
+    Kept { slot: Slot, value: Option<Arc<dyn Any + Send + Sync>> },
+    /// A light clone.
+    Glance { value: Option<Arc<dyn Any + Send + Sync>>, fresh_until: Timestamp },
 }
 
 thread_local! {
@@ -300,13 +342,24 @@ thread_local! {
 }
 
 impl Held {
-    fn new(slot: Slot) -> Self {
-        Self { fresh_until: slot.fresh_until(), slot: Some(slot), value: None }
+    fn slot(&self) -> Option<&Slot> {
+        match self {
+            Self::Kept { slot, .. } => Some(slot),
+            Self::Glance { .. } => None,
+        }
+    }
+
+    #[inline]
+    fn into_slot(self) -> Option<Slot> {
+        match self {
+            Self::Kept { slot, .. } => Some(slot),
+            Self::Glance { .. } => None,
+        }
     }
 
     /// Bytes of the key and of the encoded value.
     fn bytes(&self, key: &Key) -> usize {
-        key.key.len() + self.slot.as_ref().map_or(0, Slot::value_bytes)
+        key.0.len() + self.slot().map_or(0, Slot::value_bytes)
     }
 
     /// Looks up with clones that have the value and not the slot.
@@ -322,11 +375,15 @@ impl Held {
 impl Clone for Held {
     #[inline]
     fn clone(&self) -> Self {
-        let (slot, value) = match LIGHT.get() {
-            true => (None, self.value.clone()),
-            false => (self.slot.clone(), None),
-        };
-        Self { slot, value, fresh_until: self.fresh_until }
+        match self {
+            Self::Kept { slot, value } if LIGHT.get() => {
+                Self::Glance { value: value.clone(), fresh_until: slot.surely_fresh_until() }
+            }
+            Self::Kept { slot, .. } => Self::Kept { slot: slot.clone(), value: None },
+            Self::Glance { value, fresh_until } => {
+                Self::Glance { value: value.clone(), fresh_until: *fresh_until }
+            }
+        }
     }
 }
 
@@ -383,5 +440,15 @@ impl Lifecycle<Key, Held> for Collect {
             self.counts.evictions.fetch_add(1, Ordering::Relaxed);
         }
         dropped.entries.push((key, held));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_map_holds_is_small() {
+        assert_eq!((size_of::<Key>(), size_of::<Held>()), (24, 32));
     }
 }

@@ -1,9 +1,6 @@
 //! How long an entry lives: from a policy's words to deadlines.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::{Body, Entry};
 use crate::{Clock, Policy, Timestamp};
@@ -81,11 +78,11 @@ impl Terms {
 }
 
 impl Entry {
-    pub(super) fn draft(payload: Option<Bytes>, policy: &Policy) -> Self {
+    pub(super) fn draft(payload: Option<&[u8]>, policy: &Policy) -> Self {
         let draft = Draft::new(policy, payload.is_none());
         let (fresh_until, servable_until) = draft.deadlines();
         let body = Body::new(payload, fresh_until, servable_until);
-        Self { body: Arc::new(body), terms: Some(Box::new(Terms::Draft(draft))) }
+        Self { body, terms: Some(Box::new(Terms::Draft(draft))) }
     }
 
     /// Lets a draft's lifetimes begin at `now`, with `default_ttl` where its policy set none.
@@ -99,7 +96,7 @@ impl Entry {
             draft.from = now;
             draft.dated = true;
             let (fresh_until, servable_until) = draft.deadlines();
-            self.set_deadlines(fresh_until, servable_until);
+            self.body.set_deadlines(fresh_until, servable_until);
         }
         self
     }
@@ -119,12 +116,11 @@ impl Entry {
     #[must_use]
     pub fn settle_local(self, now: Timestamp, default_ttl: Duration) -> Self {
         let mut entry = self.date(now, default_ttl);
-        entry.trim();
         if let Some(Local { ttl, from }) = entry.terms.take().and_then(|terms| terms.local()) {
             let bound = from + ttl;
             if bound < entry.fresh_until() {
                 let window = entry.fresh_until().until(entry.servable_until());
-                entry.set_deadlines(bound, entry.servable_until().min(bound + window));
+                entry.body.set_deadlines(bound, entry.servable_until().min(bound + window));
             }
         }
         entry
@@ -165,7 +161,7 @@ impl Entry {
         if bound < fresh_until {
             let servable_until = entry.servable_until();
             let window = fresh_until.until(servable_until);
-            entry.set_deadlines(bound, servable_until.min(bound + window));
+            entry.body.set_deadlines(bound, servable_until.min(bound + window));
         }
         entry
     }
@@ -176,7 +172,7 @@ impl Entry {
     pub fn until(mut self, deadline: Timestamp) -> Self {
         self.settled();
         if deadline < self.servable_until() {
-            self.set_deadlines(self.fresh_until().min(deadline), deadline);
+            self.body.set_deadlines(self.fresh_until().min(deadline), deadline);
         }
         self
     }

@@ -2,16 +2,16 @@
 
 use std::any::{Any, type_name};
 use std::fmt;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::body::Body;
 use self::lifetime::Terms;
 use crate::{CacheError, ErrorKind, Policy, Timestamp};
 
+mod body;
 mod lifetime;
 
 /// A cached value, or the knowledge that there is none. Cheap to clone.
@@ -40,53 +40,9 @@ mod lifetime;
 /// ```
 #[derive(Clone)]
 pub struct Entry {
-    body: Arc<Body>,
+    body: Body,
     /// What a store has still to heed.
     terms: Option<Box<Terms>>,
-}
-
-/// What clones of an entry share. What every hit looks at comes first, so that it lies on as few
-/// cache lines as may be.
-#[repr(C)]
-pub(crate) struct Body {
-    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
-    pub(crate) fresh_until: Timestamp,
-    is_absent: bool,
-    /// Whether the payload's buffer holds more than the payload.
-    in_larger: bool,
-    pub(crate) servable_until: Timestamp,
-    /// `None`: absent.
-    payload: Option<Bytes>,
-    /// When a store that has an idle time last read it, in microseconds.
-    pub(crate) read_at: AtomicU64,
-}
-
-impl Body {
-    fn new(payload: Option<Bytes>, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
-        Self {
-            fresh_until,
-            servable_until,
-            decoded: OnceLock::new(),
-            is_absent: payload.is_none(),
-            in_larger: false,
-            payload,
-            read_at: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn value_bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, Bytes::len)
-    }
-
-    pub(crate) fn decoded(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.decoded.get()
-    }
-
-    /// The same value with other deadlines.
-    fn copy(&self, fresh_until: Timestamp, servable_until: Timestamp) -> Self {
-        let (decoded, in_larger) = (self.decoded.clone(), self.in_larger);
-        Self { decoded, in_larger, ..Self::new(self.payload.clone(), fresh_until, servable_until) }
-    }
 }
 
 impl Entry {
@@ -100,7 +56,7 @@ impl Entry {
             let message = format!("a value of type {} does not encode", type_name::<T>());
             CacheError::new(ErrorKind::Serialization, message).with_source(error)
         })?;
-        Ok(Self::draft(Some(bytes.into_boxed_slice().into()), policy))
+        Ok(Self::draft(Some(&bytes), policy))
     }
 
     /// The knowledge that a key has no value, to be kept as `policy`'s `negative_ttl` says. It is
@@ -118,72 +74,26 @@ impl Entry {
         fresh_until: Timestamp,
         servable_until: Timestamp,
     ) -> Self {
-        let payload = payload.map(|payload| Bytes::copy_from_slice(payload.as_ref()));
-        let body = Body::new(payload, fresh_until, servable_until.max(fresh_until));
-        Self { body: Arc::new(body), terms: None }
-    }
-
-    /// [`restore`](Self::restore) of the bytes from `start` on in a record that the entry takes over,
-    /// so that none is copied. A store in the process that [settles](Self::settle_local) the entry
-    /// keeps its payload alone.
-    ///
-    /// ```
-    /// use cache_core::{Entry, Timestamp};
-    ///
-    /// let record = b"header{\"plan\":\"gold\"}".to_vec();
-    /// let entry = Entry::restore_tail(record, 6, Timestamp::MAX, Timestamp::MAX);
-    /// assert_eq!(entry.bytes(), Some(&br#"{"plan":"gold"}"#[..]));
-    /// ```
-    #[must_use]
-    pub fn restore_tail(
-        record: Vec<u8>,
-        start: usize,
-        fresh_until: Timestamp,
-        servable_until: Timestamp,
-    ) -> Self {
-        let in_larger = start > 0 || record.capacity() > record.len();
-        let mut payload = Bytes::from(record);
-        payload.advance(start.min(payload.len()));
-        let body = Body::new(Some(payload), fresh_until, servable_until.max(fresh_until));
-        Self { body: Arc::new(Body { in_larger, ..body }), terms: None }
-    }
-
-    /// Lets go of what is around the payload.
-    fn trim(&mut self) {
-        if !self.body.in_larger {
-            return;
-        }
-        if Arc::get_mut(&mut self.body).is_none() {
-            self.body = Arc::new(self.body.copy(self.fresh_until(), self.servable_until()));
-        }
-        if let Some(body) = Arc::get_mut(&mut self.body) {
-            body.payload = body.payload.as_deref().map(Bytes::copy_from_slice);
-            body.in_larger = false;
-        }
-    }
-
-    fn set_deadlines(&mut self, fresh_until: Timestamp, servable_until: Timestamp) {
-        match Arc::get_mut(&mut self.body) {
-            Some(body) => {
-                body.fresh_until = fresh_until;
-                body.servable_until = servable_until;
-            }
-            None => self.body = Arc::new(self.body.copy(fresh_until, servable_until)),
-        }
+        let made = |payload| Body::new(payload, fresh_until, servable_until.max(fresh_until));
+        let body = match payload {
+            Some(payload) => made(Some(payload.as_ref())),
+            None => made(None),
+        };
+        Self { body, terms: None }
     }
 
     /// What a store in memory keeps of a settled entry.
     #[inline]
-    pub(crate) fn from_body(body: Arc<Body>) -> Self {
+    pub(crate) fn from_body(body: Body) -> Self {
         Self { body, terms: None }
     }
 
-    pub(crate) fn body(&self) -> &Arc<Body> {
+    pub(crate) fn body(&self) -> &Body {
         &self.body
     }
 
     #[inline]
-    pub(crate) fn into_body(self) -> Arc<Body> {
+    pub(crate) fn into_body(self) -> Body {
         self.body
     }
 
@@ -194,7 +104,7 @@ impl Entry {
     /// [`Serialization`](ErrorKind::Serialization), naming the type, if the bytes are no `T` or
     /// the entry is [absent](Self::is_absent). The entry is not harmed.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CacheError> {
-        let Some(payload) = &self.body.payload else {
+        let Some(payload) = self.bytes() else {
             let message =
                 format!("no value to decode as {}: the entry is absent", type_name::<T>());
             return Err(CacheError::new(ErrorKind::Serialization, message));
@@ -234,7 +144,7 @@ impl Entry {
     /// The value, if it has been decoded as a `T` before.
     #[inline]
     fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let decoded = self.body.decoded.get()?;
+        let decoded = self.body.decoded()?;
         // Cloned before the type is asked for: the type that was asked for first, which is the
         // usual one, is then compared once.
         Arc::clone(decoded).downcast().ok()
@@ -247,7 +157,7 @@ impl Entry {
     {
         let value = Arc::new(self.decode::<T>()?);
         // Whoever came first wins, so that all share one value.
-        let first = self.body.decoded.set(Arc::clone(&value) as Arc<dyn Any + Send + Sync>).is_ok();
+        let first = self.body.remember(Arc::clone(&value) as Arc<dyn Any + Send + Sync>);
         Ok((self.remembered().unwrap_or(value), first))
     }
 
@@ -255,27 +165,27 @@ impl Entry {
     #[must_use]
     #[inline]
     pub fn is_absent(&self) -> bool {
-        self.body.is_absent
+        self.body.is_absent()
     }
 
     /// The encoded value; `None` if [absent](Self::is_absent).
     #[must_use]
     pub fn bytes(&self) -> Option<&[u8]> {
-        self.body.payload.as_deref()
+        self.body.payload()
     }
 
     /// When its freshness ends.
     #[must_use]
     #[inline]
     pub fn fresh_until(&self) -> Timestamp {
-        self.body.fresh_until
+        self.body.fresh_until()
     }
 
     /// When it may no longer be served even stale.
     #[must_use]
     #[inline]
     pub fn servable_until(&self) -> Timestamp {
-        self.body.servable_until
+        self.body.servable_until()
     }
 
     /// Whether it is fresh at `now`.
@@ -310,23 +220,6 @@ mod tests {
     #[test]
     fn entries_stay_small() {
         assert!(size_of::<Entry>() <= 16, "{} bytes", size_of::<Entry>());
-    }
-
-    #[test]
-    fn a_store_in_the_process_keeps_the_payload_of_a_record_alone() {
-        let record = [&[0; 64][..], b"7"].concat();
-        let at = record.as_ptr();
-        let read = Entry::restore_tail(record, 64, Timestamp::MAX, Timestamp::MAX);
-        assert_eq!(read.bytes().unwrap().as_ptr(), at.wrapping_add(64), "nothing was copied");
-        let value = read.decode_arc::<u32>().unwrap();
-        let kept = read.clone().settle_local(Timestamp::ZERO, std::time::Duration::MAX);
-        for entry in [&read, &kept] {
-            assert_eq!((entry.bytes(), entry.decode::<u32>().unwrap()), (Some(&b"7"[..]), 7));
-        }
-        assert!(read.body.in_larger && !kept.body.in_larger);
-        assert!(Arc::ptr_eq(&value, &kept.decode_arc::<u32>().unwrap()), "decoded once");
-        let beyond = Entry::restore_tail(vec![1], 64, Timestamp::MAX, Timestamp::MAX);
-        assert_eq!(beyond.bytes(), Some(&[][..]));
     }
 
     #[test]

@@ -2,34 +2,61 @@
 
 use std::any::Any;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use foldhash::fast::RandomState;
+
+use super::sweep::Tick;
 use crate::entry::Body;
 use crate::{Entry, Timestamp};
+
+/// How a store hashes keys: seeded at random, so that nobody can choose keys that collide.
+#[derive(Clone, Default)]
+pub struct KeyHash(RandomState);
+
+impl fmt::Debug for KeyHash {
+    /// Not the seed, which nobody is to know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHash").finish_non_exhaustive()
+    }
+}
+
+impl KeyHash {
+    /// The hash of `key`.
+    #[must_use]
+    #[inline]
+    pub fn of(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+}
 
 /// A key and its hash, computed once per operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Address<'a> {
-    /// The key's 64-bit hash, seeded at random per store.
+    /// The key's 64-bit [hash](KeyHash).
     pub hash: u64,
     /// The key.
     pub key: &'a str,
 }
 
-/// What an engine keeps under a key. Cheap to clone.
+/// What an engine keeps under a key. Two words; cheap to clone.
 #[derive(Clone)]
 pub struct Slot {
-    body: Arc<Body>,
+    body: Body,
     /// Ties the entry to its one record in the sweep.
-    ticket: u32,
+    ticket: u8,
+    /// Its freshness ends then or up to a second later.
+    fresh_until: Tick,
 }
 
 impl Slot {
     /// Keeps a settled entry.
-    pub(crate) fn new(entry: Entry, ticket: u32) -> Self {
-        Self { body: entry.into_body(), ticket }
+    pub(crate) fn new(entry: Entry, ticket: u8) -> Self {
+        let fresh_until = Tick::of_micros(entry.fresh_until().as_micros());
+        Self { body: entry.into_body(), ticket, fresh_until }
     }
 
     /// The entry.
@@ -41,7 +68,7 @@ impl Slot {
 
     /// Whether it keeps the very entry that `entry` is a clone of.
     pub(crate) fn keeps(&self, entry: &Entry) -> bool {
-        Arc::ptr_eq(&self.body, entry.body())
+        self.body.is(entry.body())
     }
 
     /// The value, if it has been decoded.
@@ -58,29 +85,35 @@ impl Slot {
 
     /// What the store gave the key when it was first inserted.
     #[must_use]
-    pub fn ticket(&self) -> u32 {
+    pub fn ticket(&self) -> u8 {
         self.ticket
     }
 
-    /// When its freshness ends.
+    /// A time up to which it is fresh, at most about a second before its freshness ends. Known
+    /// without a look at what the slot points to.
     #[must_use]
     #[inline]
-    pub fn fresh_until(&self) -> Timestamp {
-        self.body.fresh_until
+    pub fn surely_fresh_until(&self) -> Timestamp {
+        Timestamp::from_micros(self.fresh_until.micros())
+    }
+
+    #[inline]
+    pub(crate) fn fresh_until(&self) -> Timestamp {
+        self.body.fresh_until()
     }
 
     #[inline]
     pub(crate) fn servable_until(&self) -> Timestamp {
-        self.body.servable_until
+        self.body.servable_until()
     }
 
     /// When it was last read, where the store has an idle time.
     pub(crate) fn read_at(&self) -> Timestamp {
-        Timestamp::from_micros(self.body.read_at.load(Ordering::Relaxed))
+        self.body.read_at()
     }
 
     pub(crate) fn touch(&self, now: Timestamp) {
-        self.body.read_at.store(now.as_micros(), Ordering::Relaxed);
+        self.body.touch(now);
     }
 }
 
@@ -109,11 +142,17 @@ pub type Live<'a> = &'a dyn Fn(&Slot) -> Option<Timestamp>;
 /// [`MemoryStore`](super::MemoryStore) serialises writes to one key (`insert`, `remove`, `sweep`);
 /// reads and writes of different keys run concurrently.
 pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
+    /// How [`Address::hash`] is to be made, for an engine that hashes the keys it holds itself;
+    /// `None`: it does not matter.
+    fn key_hash(&self) -> Option<KeyHash> {
+        None
+    }
+
     /// What is under the key; counts as a use for eviction.
     fn get(&self, at: Address<'_>) -> Option<Slot>;
 
-    /// The decoded value under the key and when its freshness ends, if the engine has it at hand;
-    /// counts as a use for eviction.
+    /// The decoded value under the key and until when it [surely is
+    /// fresh](Slot::surely_fresh_until), if the engine has it at hand; counts as a use for eviction.
     fn value(&self, at: Address<'_>) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
         let _ = at;
         None
@@ -139,7 +178,7 @@ pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
 
     /// Removes the slot with this hash and ticket if it does not live any more; `live` says until
     /// when it does.
-    fn sweep(&self, hash: u64, ticket: u32, live: Live<'_>) -> Swept;
+    fn sweep(&self, hash: u64, ticket: u8, live: Live<'_>) -> Swept;
 
     /// How many entries are held.
     fn len(&self) -> u64;

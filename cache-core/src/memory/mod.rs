@@ -9,5 +9,5 @@ mod store;
 mod stripes;
 mod sweep;
 
-pub use engine::{Address, Live, MemoryEngine, Passthrough, Slot, Swept};
+pub use engine::{Address, KeyHash, Live, MemoryEngine, Passthrough, Slot, Swept};
 pub use store::{MemoryConfig, MemoryStore};

@@ -2,15 +2,13 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use foldhash::fast::RandomState;
 
-use super::engine::{Address, MemoryEngine, Slot, Swept};
+use super::engine::{Address, KeyHash, MemoryEngine, Slot, Swept};
 use super::stripes::Stripes;
 use super::sweep::{Hand, Pass, Record, Tick};
 use crate::{
@@ -46,9 +44,8 @@ pub struct MemoryStore<E> {
     /// `None` keeps nothing.
     engine: Option<E>,
     config: MemoryConfig,
-    hasher: RandomState,
+    key_hash: KeyHash,
     stripes: Stripes,
-    next_ticket: AtomicU32,
     next_sweep: AtomicUsize,
 }
 
@@ -56,14 +53,8 @@ impl<E: MemoryEngine> MemoryStore<E> {
     /// A store over `engine`; without one it keeps nothing, which is what a capacity of 0 means.
     #[must_use]
     pub fn new(engine: Option<E>, config: MemoryConfig) -> Self {
-        Self {
-            engine,
-            config,
-            hasher: RandomState::default(),
-            stripes: Stripes::new(),
-            next_ticket: AtomicU32::new(0),
-            next_sweep: AtomicUsize::new(0),
-        }
+        let key_hash = engine.as_ref().and_then(E::key_hash).unwrap_or_default();
+        Self { engine, config, key_hash, stripes: Stripes::new(), next_sweep: AtomicUsize::new(0) }
     }
 
     /// The map; `None` keeps nothing.
@@ -86,9 +77,7 @@ impl<E: MemoryEngine> MemoryStore<E> {
 
     #[inline]
     fn address<'a>(&self, key: &'a str) -> Address<'a> {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key.as_bytes());
-        Address { hash: hasher.finish(), key }
+        Address { hash: self.key_hash.of(key.as_bytes()), key }
     }
 
     /// What is held of the key and lives until the deadline that `deadline` picks, marked as read.
@@ -137,9 +126,7 @@ impl<E: MemoryEngine> MemoryStore<E> {
         }
         // What comes under a key takes over its record, which is not due before the old entry was.
         let old = engine.peek(at).filter(|old| old.servable_until() <= entry.servable_until());
-        let ticket = old
-            .as_ref()
-            .map_or_else(|| self.next_ticket.fetch_add(1, Ordering::Relaxed), Slot::ticket);
+        let ticket = old.as_ref().map_or_else(|| hand.next_ticket(), Slot::ticket);
         let slot = Slot::new(entry, ticket);
         if self.config.time_to_idle.is_some() {
             slot.touch(self.config.clock.coarse_now());
@@ -309,6 +296,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
 
     #[inline]
     fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        // In the last second before its freshness ends the entry itself is asked.
         let (value, fresh_until) = self.engine.as_ref()?.value(self.address(key))?;
         ((*value).type_id() == of && self.config.clock.is_before(fresh_until)).then_some(value)
     }

@@ -15,7 +15,7 @@
 use super::sweep::Hand;
 use crate::sync::Mutex;
 
-/// Locks, a power of two.
+/// Locks: one for each last byte of a hash.
 const STRIPES: usize = 256;
 /// Generations under one lock, a power of two.
 const GENERATIONS: usize = 16;
@@ -36,8 +36,8 @@ pub(crate) struct Stripe {
 
 impl Stripes {
     pub(crate) fn new() -> Self {
-        let stripe = || Stripe { generations: [0; GENERATIONS], hand: Hand::default() };
-        Self { stripes: (0..STRIPES).map(|_| Padded(Mutex::new(stripe()))).collect() }
+        let stripe = |index| Stripe { generations: [0; GENERATIONS], hand: Hand::new(index) };
+        Self { stripes: (0..=u8::MAX).map(|index| Padded(Mutex::new(stripe(index)))).collect() }
     }
 
     fn stripe(&self, hash: u64) -> &Mutex<Stripe> {

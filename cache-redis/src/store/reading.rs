@@ -41,10 +41,7 @@ impl RedisStore {
             refused => return self.connections.convert::<Vec<u8>>(refused).map(|_| Read::Nothing),
         };
         Ok(match decode(&bytes) {
-            Decoded::Value(value) => {
-                let header = value.header();
-                Read::Entry(header.entry_of(bytes, at.offset, at.now))
-            }
+            Decoded::Value(value) => Read::Entry(value.to_entry(at.offset, at.now)),
             Decoded::LeaseOnly(_) => Read::Nothing,
             Decoded::Foreign(_) => Read::Foreign(bytes),
             Decoded::Unknown(reason) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cache_core::{Entry, Timestamp};
 
-use super::{HEADER_LEN, TIME_END, Value, encode};
+use super::{TIME_END, Value, encode};
 
 /// How far the server's clock is ahead of the local one, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,37 +74,13 @@ pub(crate) fn encode_entry(entry: &Entry, offset: ClockOffset) -> Vec<u8> {
 impl Value<'_> {
     /// The entry it holds, by the local clock. How long the process may hold it counts from `now`.
     pub(crate) fn to_entry(self, offset: ClockOffset, now: Timestamp) -> Entry {
-        let (fresh_until, servable_until) = self.deadlines(offset);
-        self.kept(Entry::restore(self.payload, fresh_until, servable_until), now)
-    }
-
-    /// The value without its payload.
-    pub(crate) fn header(self) -> Value<'static> {
-        Value { payload: self.payload.map(|_| &[][..]), ..self }
-    }
-
-    fn deadlines(self, offset: ClockOffset) -> (Timestamp, Timestamp) {
-        (offset.to_local(self.fresh_until), offset.to_local(self.servable_until))
-    }
-
-    fn kept(self, entry: Entry, now: Timestamp) -> Entry {
+        let (fresh_until, servable_until) =
+            (offset.to_local(self.fresh_until), offset.to_local(self.servable_until));
+        let entry = Entry::restore(self.payload, fresh_until, servable_until);
         match self.local_ttl {
             Some(ttl) => entry.with_local_ttl(now, ttl),
             None => entry,
         }
-    }
-}
-
-impl Value<'static> {
-    /// The entry of `record`, of which this is the [header](Self::header), as
-    /// [`to_entry`](Self::to_entry) would make it; the entry takes the record over.
-    pub(crate) fn entry_of(self, record: Vec<u8>, offset: ClockOffset, now: Timestamp) -> Entry {
-        let (fresh_until, servable_until) = self.deadlines(offset);
-        let entry = match self.payload {
-            Some(_) => Entry::restore_tail(record, HEADER_LEN, fresh_until, servable_until),
-            None => Entry::restore(None::<&[u8]>, fresh_until, servable_until),
-        };
-        self.kept(entry, now)
     }
 }
 
