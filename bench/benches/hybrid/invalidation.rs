@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep;
 
 use crate::Bench;
+use crate::delay::Delay;
 use crate::node::{load, node};
 use crate::raw::Raw;
 
@@ -26,14 +27,19 @@ const REST: Duration = Duration::from_millis(1);
 
 pub(crate) fn run(bench: &Bench) {
     let (runtime, server) = bench.start();
-    let (runtime, url) = (&runtime, server.url());
+    let delay = Delay::start(server.addr());
+    for (way, url, count) in Bench::ways(&server, &delay, REMOVALS) {
+        until_gone(bench, &runtime, &url, (way, count * bench.rounds));
+    }
+}
+
+fn until_gone(bench: &Bench, runtime: &Runtime, url: &str, (way, removals): (&str, usize)) {
     let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (a, b) = (runtime.block_on(node(&url)), other.block_on(node(&url)));
+    let (a, b) = (runtime.block_on(node(url)), other.block_on(node(url)));
     runtime.block_on(load(&a, &key(0), 0));
-    let raw = Arc::new(runtime.block_on(Raw::connect(&url, &format!("cache:{}", key(0)))));
+    let raw = Arc::new(runtime.block_on(Raw::connect(url, &format!("cache:{}", key(0)))));
     let mut gone = gone(&b);
-    let removals = bench.rounds * REMOVALS;
-    let mut wire = runtime.block_on(Wire::connect(&url, &other));
+    let mut wire = runtime.block_on(Wire::connect(url, &other));
     let there = other.handle().clone();
     let measured = async move {
         let (mut get, mut same, mut heard) = <(Times, Times, Times)>::default();
@@ -75,8 +81,9 @@ pub(crate) fn run(bench: &Bench) {
     let (mut get, mut same, mut heard, mut told, mut polled) =
         runtime.block_on(runtime.spawn(measured)).unwrap();
 
-    let title =
-        format!("An invalidation on A until B does not serve the value ({removals} of each)");
+    let title = format!(
+        "An invalidation on A until B does not serve the value ({removals} of each), {way}"
+    );
     let rows = vec![
         ("raw round trip: GET", &mut get),
         ("raw round trip: UNLINK and PUBLISH", &mut same),
@@ -84,13 +91,15 @@ pub(crate) fn run(bench: &Bench) {
         ("invalidate until gone from B", &mut told),
         ("the same, seen by a task that polls", &mut polled),
     ];
-    bench.record.table(Table::of_times("hybrid/invalidation", title, rows));
+    bench.record.table(Table::of_times(format!("hybrid/invalidation/{way}"), title, rows));
     let p50 = told.percentile(50.0);
-    let bounded = |name, measured, bound| bench.record.bounded(name, measured, bound);
-    bounded("invalidation, p50 / raw GET", p50 / get.percentile(50.0), Bound::AtMost(1.5));
+    let bounded = |name, measured, bound| {
+        bench.record.bounded(&format!("invalidation, {name}, {way}"), measured, bound);
+    };
+    bounded("p50 / raw GET", p50 / get.percentile(50.0), Bound::AtMost(1.5));
     let same = same.percentile(50.0);
-    bounded("invalidation, p50 / raw UNLINK and PUBLISH", p50 / same, Bound::AtMost(1.5));
-    bounded("invalidation, p99, ms", told.percentile(99.0) / 1e3, Bound::AtMost(5.0));
+    bounded("p50 / raw UNLINK and PUBLISH", p50 / same, Bound::AtMost(1.5));
+    bounded("p99, ms", told.percentile(99.0) / 1e3, Bound::AtMost(5.0));
 }
 
 /// When a value has gone from the near tier of `node`, by another node's doing.

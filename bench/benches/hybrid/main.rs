@@ -1,8 +1,9 @@
 //! The hybrid: a near tier before Redis, with the bus up.
 //!
 //! What a miss, a stampede and an invalidation cost, what a fleet of three processes does, and what an
-//! outage of Redis looks like. A server of its own, on this machine. The miss runs once more with client
-//! and server on one core, where no wake-up of another core hides what the client costs.
+//! outage of Redis looks like. A server of its own, on this machine; for the miss and the invalidation also
+//! through a proxy that makes a network of it. The miss runs once more with client and server on one core,
+//! where no wake-up of another core hides what the client costs.
 //!
 //! `cargo bench -p cache-bench --bench hybrid -- 101` takes 101 rounds; words name the parts to run:
 //! `miss`, `stampede`, `invalidation`, `fleet`, `outage`.
@@ -10,6 +11,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
 mod crowds;
+#[path = "../shared/delay.rs"]
+mod delay;
 mod fleet;
 mod invalidation;
 mod member;
@@ -25,6 +28,8 @@ use cache_bench_kit::{Arguments, Recorder};
 use cache_testkit::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 
+use self::delay::Delay;
+
 /// What the parts run with.
 struct Bench {
     rounds: usize,
@@ -36,6 +41,15 @@ impl Bench {
     /// With a runtime as `#[tokio::main]` makes it: a worker per core that there is for us.
     fn start(&self) -> (Runtime, RedisServer) {
         (Builder::new_multi_thread().enable_all().build().unwrap(), RedisServer::start())
+    }
+
+    /// A way to the server, directly and through the proxy, and how many operations a turn has there.
+    fn ways(
+        server: &RedisServer,
+        delay: &Delay,
+        turn: usize,
+    ) -> [(&'static str, String, usize); 2] {
+        [("directly", server.url(), turn), ("through the proxy", delay.url(), turn / 8)]
     }
 }
 

@@ -11,6 +11,7 @@ use cache_testkit::RedisServer;
 use tokio::runtime::Runtime;
 
 use crate::Bench;
+use crate::delay::Delay;
 use crate::node::{load, node};
 use crate::raw::Raw;
 
@@ -19,12 +20,26 @@ const MISSES: usize = 400;
 
 pub(crate) fn run(bench: &Bench) {
     let (runtime, server) = bench.start();
-    let (runtime, url) = (&runtime, server.url());
-    let cache: Arc<dyn CacheService> = Arc::new(runtime.block_on(node(&url)));
+    let delay = Delay::start(server.addr());
+    for (way, url, count) in Bench::ways(&server, &delay, MISSES) {
+        beside_raw(bench, &runtime, &server, &url, (way, count));
+    }
+}
+
+fn beside_raw(
+    bench: &Bench,
+    runtime: &Runtime,
+    server: &RedisServer,
+    url: &str,
+    (way, count): (&str, usize),
+) {
+    let cache: Arc<dyn CacheService> = Arc::new(runtime.block_on(node(url)));
+    // What was filled on the way before.
+    server.command(&["FLUSHALL"]);
     let next = Cell::new(1);
     let fresh = || {
-        let first = next.replace(next.get() + MISSES);
-        first..first + MISSES
+        let first = next.replace(next.get() + count);
+        first..first + count
     };
     let misses = || {
         let (cache, ids) = (Arc::clone(&cache), fresh());
@@ -35,9 +50,9 @@ pub(crate) fn run(bench: &Bench) {
         });
     };
     runtime.block_on(load(&cache, &key(0), 0));
-    round_trips(bench, &server, misses);
+    round_trips(bench, server, misses, count);
 
-    let raw = Arc::new(runtime.block_on(Raw::connect(&url, &format!("cache:{}", key(0)))));
+    let raw = Arc::new(runtime.block_on(Raw::connect(url, &format!("cache:{}", key(0)))));
     let by_hand = |plain: bool| {
         let (raw, ids) = (Arc::clone(&raw), fresh());
         in_a_task(runtime, async move {
@@ -51,11 +66,12 @@ pub(crate) fn run(bench: &Bench) {
         Contestant::new("get_or_load, hybrid", misses),
         Contestant::new("raw redis-rs, GET + SET NX + SET", || by_hand(true)),
     ];
-    let figures = compete(contestants, bench.rounds, MISSES);
-    let title = "Miss with a loader that returns at once, one after the other";
-    bench.record.table(Table::of_waits("hybrid/miss", title, &figures));
+    let figures = compete(contestants, bench.rounds, count);
+    let title = format!("Miss with a loader that returns at once, one after the other, {way}");
+    bench.record.table(Table::of_waits(format!("hybrid/miss/{way}"), title, &figures));
     let ratio = figures[1].median / figures[0].median;
-    bench.record.bounded("miss / three raw round trips", ratio, Bound::AtMost(1.15));
+    let name = format!("miss / three raw round trips, {way}");
+    bench.record.bounded(&name, ratio, Bound::AtMost(1.15));
 }
 
 /// As a request handler runs.
@@ -64,15 +80,15 @@ fn in_a_task(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static)
 }
 
 /// A GET and two scripts each, and what the scripts do; of the heartbeat, TIME, ROLE and PING.
-fn round_trips(bench: &Bench, server: &RedisServer, misses: impl Fn()) {
+fn round_trips(bench: &Bench, server: &RedisServer, misses: impl Fn(), count: usize) {
     server.reset_commandstats();
     misses();
     let stats = server.commandstats();
-    let count = |name: &str| stats.get(name).copied().unwrap_or(0);
-    let expected = MISSES as u64;
-    assert_eq!((count("get"), count("evalsha")), (expected, 2 * expected), "{stats:?}");
+    let asked = |name: &str| stats.get(name).copied().unwrap_or(0);
+    let expected = count as u64;
+    assert_eq!((asked("get"), asked("evalsha")), (expected, 2 * expected), "{stats:?}");
     // What a script runs is counted too: each of the two writes once.
-    assert_eq!(count("set"), 2 * expected, "{stats:?}");
+    assert_eq!(asked("set"), 2 * expected, "{stats:?}");
     let known = ["get", "evalsha", "set", "time", "getrange", "strlen", "role", "ping"];
     let other = stats.keys().find(|name| !known.contains(&name.as_str()) && !name.contains('|'));
     assert_eq!(other, None, "{stats:?}");

@@ -11,6 +11,7 @@
 
 mod contender;
 mod contention;
+#[path = "../shared/delay.rs"]
 mod delay;
 mod hand_over;
 mod idle;
@@ -22,16 +23,12 @@ mod raw;
 mod timer;
 mod uncontended;
 
-use std::time::Duration;
-
 use cache_bench_kit::{Arguments, Recorder, Table};
 use cache_testkit::{FaultProxy, RedisServer};
 use tokio::runtime::{Builder, Runtime};
 
 use self::delay::Delay;
 
-/// Each way, in the proxy; what it and the two loopbacks take themselves comes on top.
-const DELAY: Duration = Duration::from_micros(550);
 /// What the parts run with.
 struct Bench<'a> {
     rounds: usize,
@@ -78,7 +75,7 @@ fn main() {
 impl<'a> Bench<'a> {
     fn new(arguments: &'a Arguments, record: &'a Recorder) -> Self {
         let server = RedisServer::start();
-        let delay = Delay::start(server.addr(), DELAY);
+        let delay = Delay::start(server.addr());
         let ways = [("directly", server.url()), ("through the proxy", delay.url())];
         // As `#[tokio::main]` makes it: a worker per core that there is for us.
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
@@ -91,7 +88,7 @@ impl<'a> Bench<'a> {
         let ping = |url: &str| self.runtime.block_on(raw::pings(url, 500));
         let [(directly, near), (delayed, far)] = &self.ways;
         let faulty = FaultProxy::start(&self.server.url());
-        faulty.latency(DELAY);
+        faulty.latency(Delay::EACH_WAY);
         let slow = faulty.url(&self.server.url());
         let (mut near, mut far, mut slow) = (ping(near), ping(far), ping(&slow));
         let rows = vec![
