@@ -94,7 +94,7 @@ impl Bench {
             Arc::new(runtime.block_on(Raw::filled(&url, connections, settings)))
         };
         Self {
-            rounds: arguments.rounds_or(7, 51),
+            rounds: arguments.rounds_or(15, 51),
             time: Duration::from_millis(arguments.choose(300, 3_000)),
             record: Recorder::new("redis", arguments),
             ours: Arc::new(runtime.block_on(Ours::filled(&url))),
