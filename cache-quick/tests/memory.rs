@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{
@@ -194,6 +195,28 @@ async fn evictions_are_counted() {
     let stats = cache.stats();
     assert!(stats.entries <= 100);
     assert_eq!(stats.entries + stats.evictions, 1_000);
+}
+
+#[tokio::test]
+async fn a_decoded_value_is_served_until_the_microsecond_and_counted_once() {
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().clock(&clock).build();
+    for ttl in [Duration::from_millis(900), Duration::from_millis(10_700)] {
+        cache.set("k", "v", ttl).await.unwrap();
+        let ends = clock.now() + ttl;
+        let first = cache.get_arc::<String>("k").await.unwrap().unwrap();
+        let tick = Duration::from_micros(1);
+        let before = cache.stats();
+        // What is at hand says to a second how long it is fresh; the entry says the rest.
+        for left in [ttl / 2, ttl / 100, tick] {
+            clock.advance(clock.now().until(ends) - left);
+            let again = cache.get_arc::<String>("k").await.unwrap().expect("it is fresh");
+            assert!(Arc::ptr_eq(&first, &again), "decoded once");
+        }
+        assert_eq!(cache.stats().local_hits - before.local_hits, 3);
+        clock.advance(tick);
+        assert!(cache.get_arc::<String>("k").await.unwrap().is_none());
+    }
 }
 
 #[tokio::test]
