@@ -167,7 +167,7 @@ impl CacheStore for RedisStore {
         check_key(key)?;
         let reply = self.value(key).await?;
         let at = self.moment();
-        self.entry(key, self.read(reply, at)?, at).await
+        self.entry(key, reply, at).await
     }
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {

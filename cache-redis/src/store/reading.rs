@@ -20,7 +20,7 @@ pub(super) struct Moment {
 }
 
 /// What a GET found.
-pub(super) enum Read {
+enum Read {
     Nothing,
     Entry(Entry),
     /// Plain JSON that someone else wrote.
@@ -29,7 +29,7 @@ pub(super) enum Read {
 
 impl RedisStore {
     /// What a reply to GET holds, as far as it can be told without the key's TTL.
-    pub(super) fn read(&self, reply: Value, at: Moment) -> Result<Read, CacheError> {
+    fn read(&self, reply: Value, at: Moment) -> Result<Read, CacheError> {
         let bytes = match reply {
             Value::Nil => return Ok(Read::Nothing),
             Value::BulkString(bytes) => bytes,
@@ -64,7 +64,9 @@ impl RedisStore {
         let name = self.keys.name(key);
         let mut cmd = Cmd::with_capacity(2, GET.len() + name.len());
         cmd.arg(GET).arg(name);
-        self.connections.reply(READ, &cmd).await
+        // Apart: it is two kilobytes, and would make a read in a batch as large, whose own part in it
+        // is small.
+        Box::pin(self.connections.reply(READ, &cmd)).await
     }
 
     /// What stands under so many keys, which one command may name together.
@@ -94,36 +96,36 @@ impl RedisStore {
         let at = self.moment();
         let mut slots = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
-            slots.push(match self.read(value, at)? {
-                Read::Nothing => None,
-                Read::Entry(entry) => Some(entry).filter(|entry| entry.is_servable(at.now)),
-                foreign @ Read::Foreign(_) => self.entry(key, foreign, at).await?,
-            });
+            slots.push(self.entry(key, value, at).await?);
         }
         Ok(slots)
     }
 
-    /// The entry, if it may still be served; plain JSON lives as long as its key.
+    /// The entry that a reply to GET holds, if it may still be served.
     pub(super) async fn entry(
         &self,
         key: &str,
-        read: Read,
+        reply: Value,
         at: Moment,
     ) -> Result<Option<Entry>, CacheError> {
-        let entry = match read {
-            Read::Nothing => return Ok(None),
-            Read::Entry(entry) => entry,
-            Read::Foreign(json) => {
-                let mut cmd = redis::cmd("PTTL");
-                cmd.arg(self.keys.name(key));
-                let ttl = match self.connections.query::<i64>(READ, &cmd).await? {
-                    -1 => None,
-                    gone if gone < 0 => return Ok(None),
-                    millis => Some(Duration::from_millis(millis.unsigned_abs())),
-                };
-                foreign_entry(&json, ttl, self.clock.now())
-            }
+        let entry = match self.read(reply, at)? {
+            Read::Nothing => None,
+            Read::Entry(entry) => Some(entry),
+            // Apart, as it is rare and large.
+            Read::Foreign(json) => Box::pin(self.foreign(key, json)).await?,
         };
-        Ok(Some(entry).filter(|entry| entry.is_servable(at.now)))
+        Ok(entry.filter(|entry| entry.is_servable(at.now)))
+    }
+
+    /// Plain JSON as an entry that lives as long as its key; `None` if that is over.
+    async fn foreign(&self, key: &str, json: Vec<u8>) -> Result<Option<Entry>, CacheError> {
+        let mut cmd = redis::cmd("PTTL");
+        cmd.arg(self.keys.name(key));
+        let ttl = match self.connections.query::<i64>(READ, &cmd).await? {
+            -1 => None,
+            gone if gone < 0 => return Ok(None),
+            millis => Some(Duration::from_millis(millis.unsigned_abs())),
+        };
+        Ok(Some(foreign_entry(&json, ttl, self.clock.now())))
     }
 }
