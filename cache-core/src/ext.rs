@@ -369,7 +369,7 @@ where
 {
     Box::pin(async move {
         let entry = cache.fetch(key).await?;
-        Ok(entry.filter(|entry| entry.is_fresh(cache.clock().now())))
+        Ok(entry.filter(|entry| cache.clock().is_before(entry.fresh_until())))
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::seat::{OWN, SEATS, seat};
-use crate::{CacheError, CacheStats, Entry, Selector, Timestamp};
+use crate::{CacheError, CacheStats, Entry, Selector};
 
 /// Where an answer came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// One that found `found`, of which only a fresh entry is a hit at `now`.
-    pub(crate) fn add(&mut self, found: Option<&Entry>, now: Timestamp) {
+    /// One that found `found`, of which only a fresh entry is a hit.
+    pub(crate) fn add(&mut self, found: Option<&Entry>, is_fresh: impl FnOnce(&Entry) -> bool) {
         match found {
-            Some(entry) if entry.is_fresh(now) => {
+            Some(entry) if is_fresh(entry) => {
                 self.hits += 1;
                 self.negative += u64::from(entry.is_absent());
             }

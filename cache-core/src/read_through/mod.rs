@@ -132,7 +132,9 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
             self.0.failed_lookups(1);
             self.0.failed(error, key)
         })?;
-        self.0.count_fetched([found.as_ref()]);
+        let mut tally = Tally::default();
+        tally.add(found.as_ref(), |entry| self.0.clock.is_before(entry.fresh_until()));
+        self.0.counters.looked_up(tally);
         Ok(found)
     }
 
@@ -348,7 +350,7 @@ impl<S> Inner<S> {
 
     fn count_fetched<'e>(&self, found: impl IntoIterator<Item = Option<&'e Entry>>) {
         let (now, mut tally) = (self.clock.now(), Tally::default());
-        found.into_iter().for_each(|entry| tally.add(entry, now));
+        found.into_iter().for_each(|entry| tally.add(entry, |entry| entry.is_fresh(now)));
         self.counters.looked_up(tally);
     }
 }

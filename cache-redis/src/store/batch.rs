@@ -12,21 +12,26 @@
 //! 4. Each caller has an answer within its own budget. One timer per batch sees to it, set to the
 //!    one who has waited longest, queued or under way.
 //! 5. If the task goes, with its runtime, each of its callers reads for itself.
+//! 6. A caller that finds no answers leaves its waker under the lock under which those who wait are
+//!    woken, once the answers are there: nobody is forgotten.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use cache_core::CacheError;
+use cache_core::{CacheError, Clock, Timestamp};
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::READ;
 use super::reading::MGET;
 use crate::connection::Connections;
+use crate::key::Name;
 
 /// With so many reads under way or fewer, each has its own GET.
 const DEEP: usize = 32;
@@ -47,25 +52,40 @@ struct Queue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those that will be in the next batch, in the order in which they came.
-    waiting: Vec<Waiting>,
+    /// What to ask next, in the order in which it came. The last takes more keys.
+    waiting: VecDeque<(Cmd, Arc<Batch>)>,
     /// Tasks that take from `waiting` until nothing is left.
     runs: usize,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    name: String,
-    since: Instant,
-    /// `None` once it has been told that its time is up.
-    reply: Option<oneshot::Sender<Reply>>,
+/// The callers of one MGET, in the order of its keys.
+#[derive(Debug, Default)]
+struct Batch {
+    seats: Mutex<Vec<Seat>>,
+    answers: OnceLock<Answers>,
 }
 
-impl Waiting {
-    /// Whether its caller is there and has no answer.
-    fn waits(&self) -> bool {
-        self.reply.as_ref().is_some_and(|reply| !reply.is_closed())
-    }
+#[derive(Debug)]
+enum Seat {
+    Waits {
+        /// Up to some milliseconds early, as the cheap clock is.
+        since: Timestamp,
+        waker: Waker,
+    },
+    /// Its time is up.
+    Late,
+    /// Its caller went away.
+    Empty,
+}
+
+#[derive(Debug)]
+enum Answers {
+    /// One for each seat, to be taken.
+    Values(Vec<Mutex<Value>>),
+    /// The same for all.
+    Every(Reply),
+    /// Nobody reads for them any more.
+    Never,
 }
 
 impl Batches {
@@ -89,24 +109,42 @@ impl Depth<'_> {
 
     /// Has the key read in the next batch, within the connections' budget: `None` if nobody does
     /// any more.
-    pub(super) async fn read(&self, connections: &Connections, name: String) -> Option<Reply> {
-        let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { name, since: Instant::now(), reply: Some(reply) };
+    pub(super) async fn read(&self, connections: &Connections, name: Name<'_>) -> Option<Reply> {
+        let mut ticket = None;
+        let answer = poll_fn(|cx| match &ticket {
+            None => {
+                ticket = Some(self.join(connections, name, cx.waker()));
+                Poll::Pending
+            }
+            Some(ticket) => ticket.poll(cx.waker()),
+        });
+        match answer.await {
+            Answer::Reply(reply) => Some(reply),
+            Answer::Late => {
+                Some(Err(connections.timed_out(connections.config().operation_timeout)))
+            }
+            Answer::Never => None,
+        }
+    }
+
+    /// Takes a seat in the next batch; whoever finds too few batches under way begins one.
+    fn join(&self, connections: &Connections, name: Name<'_>, waker: &Waker) -> Ticket {
+        let seat = Seat::Waits { since: Clock::system().coarse_now(), waker: waker.clone() };
         let queue = &self.batches.queue;
-        let begin = {
+        let (ticket, begin) = {
             let mut state = queue.0.lock();
-            state.waiting.push(waiting);
+            let ticket = state.seat(name, seat);
             let begin = state.runs < connections.config().connections;
             state.runs += usize::from(begin);
-            begin
+            (ticket, begin)
         };
         if begin {
-            let run = Run { queue: Arc::clone(queue), over: false };
+            let run = Run { queue: Arc::clone(queue), batch: None, over: false };
             // It ends by itself, when nothing waits and its calls are over, which their budget
             // bounds.
             drop(tokio::spawn(run.serve(connections.clone())));
         }
-        answer.await.ok()
+        ticket
     }
 }
 
@@ -116,9 +154,132 @@ impl Drop for Depth<'_> {
     }
 }
 
+impl State {
+    fn seat(&mut self, name: Name<'_>, seat: Seat) -> Ticket {
+        if let Some((cmd, batch)) = self.waiting.back_mut() {
+            let mut seats = batch.seats.lock();
+            if seats.len() < AT_MOST {
+                cmd.arg(name);
+                seats.push(seat);
+                return Ticket { batch: Arc::clone(batch), seat: seats.len() - 1 };
+            }
+        }
+        let mut cmd = Cmd::with_capacity(AT_MOST / 2, AT_MOST / 2 * name.len());
+        cmd.arg(MGET).arg(name);
+        let mut seats = Vec::with_capacity(AT_MOST / 2);
+        seats.push(seat);
+        let batch = Arc::new(Batch { seats: Mutex::new(seats), answers: OnceLock::new() });
+        self.waiting.push_back((cmd, Arc::clone(&batch)));
+        Ticket { batch, seat: 0 }
+    }
+}
+
+/// One caller's seat in a batch.
+struct Ticket {
+    batch: Arc<Batch>,
+    seat: usize,
+}
+
+enum Answer {
+    Reply(Reply),
+    Late,
+    Never,
+}
+
+impl Ticket {
+    fn poll(&self, waker: &Waker) -> Poll<Answer> {
+        if let Some(answer) = self.answer() {
+            return Poll::Ready(answer);
+        }
+        let mut seats = self.batch.seats.lock();
+        // Rule 6.
+        if let Some(answer) = self.answer() {
+            return Poll::Ready(answer);
+        }
+        match &mut seats[self.seat] {
+            Seat::Waits { waker: left, .. } => {
+                left.clone_from(waker);
+                Poll::Pending
+            }
+            Seat::Late | Seat::Empty => Poll::Ready(Answer::Late),
+        }
+    }
+
+    fn answer(&self) -> Option<Answer> {
+        Some(match self.batch.answers.get()? {
+            Answers::Values(values) => match values.get(self.seat) {
+                Some(value) => Answer::Reply(Ok(std::mem::replace(&mut *value.lock(), Value::Nil))),
+                None => Answer::Never,
+            },
+            Answers::Every(reply) => Answer::Reply(reply.clone()),
+            Answers::Never => Answer::Never,
+        })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.batch.answers.get().is_none()
+            // None are left if the answers have come meanwhile.
+            && let Some(seat) = self.batch.seats.lock().get_mut(self.seat)
+        {
+            *seat = Seat::Empty;
+        }
+    }
+}
+
+impl Batch {
+    /// Since when the first has waited of those who do.
+    fn oldest(&self) -> Option<Timestamp> {
+        self.seats.lock().iter().find_map(|seat| match seat {
+            Seat::Waits { since, .. } => Some(*since),
+            Seat::Late | Seat::Empty => None,
+        })
+    }
+
+    /// Ends the wait of those who have waited since `before` or longer.
+    fn end_late(&self, before: Timestamp, woken: &mut Vec<Waker>) {
+        for seat in &mut *self.seats.lock() {
+            if matches!(seat, Seat::Waits { since, .. } if *since <= before) {
+                woken.extend(std::mem::replace(seat, Seat::Late).into_waker());
+            }
+        }
+    }
+
+    /// Gives everybody an answer, the first time it is called.
+    fn settle(&self, answers: Answers) {
+        if self.answers.set(answers).is_err() {
+            return;
+        }
+        // Not woken under the lock, which each of them takes.
+        let seats = std::mem::take(&mut *self.seats.lock());
+        seats.into_iter().filter_map(Seat::into_waker).for_each(Waker::wake);
+    }
+}
+
+impl Seat {
+    fn into_waker(self) -> Option<Waker> {
+        match self {
+            Self::Waits { waker, .. } => Some(waker),
+            Self::Late | Self::Empty => None,
+        }
+    }
+}
+
+impl From<Reply> for Answers {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Ok(Value::Array(values)) => Self::Values(values.into_iter().map(Mutex::new).collect()),
+            other => Self::Every(other),
+        }
+    }
+}
+
 /// A task's place among the runs.
 struct Run {
     queue: Arc<Queue>,
+    /// The batch under way.
+    batch: Option<Arc<Batch>>,
     over: bool,
 }
 
@@ -127,125 +288,162 @@ impl Run {
         loop {
             // Those that are ready to read now come first.
             tokio::task::yield_now().await;
-            let Some(batch) = self.next() else { return };
-            self.read(batch, &connections).await;
+            let Some((cmd, batch)) = self.next() else { return };
+            let reply = self.read(&cmd, &batch, &connections).await;
+            batch.settle(reply.into());
+            self.batch = None;
         }
     }
 
-    /// Reads the keys of `batch` and gives each its value, or the news that its time is up.
-    async fn read(&self, mut batch: Vec<Waiting>, connections: &Connections) {
-        let bytes = batch.iter().map(|waiting| waiting.name.len()).sum::<usize>();
-        let mut cmd = Cmd::with_capacity(batch.len() + 1, bytes + MGET.len());
-        cmd.arg(MGET);
-        for waiting in &batch {
-            cmd.arg(&waiting.name);
-        }
+    /// Asks for the keys of `batch`, and tells those whose time is up meanwhile.
+    async fn read(&self, cmd: &Cmd, batch: &Batch, connections: &Connections) -> Reply {
         let budget = connections.config().operation_timeout;
-        let mut reply = pin!(connections.reply(READ, &cmd));
-        let mut due = pin!(sleep_until(self.queue.due(&batch, budget)));
-        let reply = loop {
+        let mut reply = pin!(connections.reply(READ, cmd));
+        let mut due = pin!(sleep_until(self.queue.due(batch, budget)));
+        loop {
             tokio::select! {
                 biased;
-                reply = &mut reply => break reply,
+                reply = &mut reply => return reply,
                 () = &mut due => {
-                    for late in self.queue.take_late(&mut batch, budget) {
-                        let _ = late.send(Err(connections.timed_out(budget)));
-                    }
-                    due.as_mut().reset(self.queue.due(&batch, budget));
+                    self.queue.end_late(batch, budget);
+                    due.as_mut().reset(self.queue.due(batch, budget));
                 }
             }
-        };
-        deliver(batch, reply);
+        }
     }
 
-    /// The next batch; without one the run is over.
-    fn next(&mut self) -> Option<Vec<Waiting>> {
+    /// The next batch that somebody waits for; without one the run is over.
+    fn next(&mut self) -> Option<(Cmd, Arc<Batch>)> {
         let mut state = self.queue.0.lock();
-        state.waiting.retain(Waiting::waits);
-        if state.waiting.is_empty() {
-            // Where nobody can have queued since.
-            state.runs -= 1;
-            self.over = true;
-            return None;
+        while let Some((cmd, batch)) = state.waiting.pop_front() {
+            if batch.oldest().is_some() {
+                self.batch = Some(Arc::clone(&batch));
+                return Some((cmd, batch));
+            }
         }
-        let count = state.waiting.len().min(AT_MOST);
-        let rest = state.waiting.split_off(count);
-        Some(std::mem::replace(&mut state.waiting, rest))
+        // Where nobody can have queued since.
+        state.runs -= 1;
+        self.over = true;
+        None
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if !self.over {
-            let mut state = self.queue.0.lock();
-            state.runs -= 1;
-            if state.runs == 0 {
-                state.waiting.clear();
-            }
+        if self.over {
+            return;
         }
+        let mut left: Vec<_> = self.batch.take().into_iter().collect();
+        let mut state = self.queue.0.lock();
+        state.runs -= 1;
+        if state.runs == 0 {
+            left.extend(state.waiting.drain(..).map(|(_, batch)| batch));
+        }
+        drop(state);
+        left.iter().for_each(|batch| batch.settle(Answers::Never));
     }
 }
 
 impl Queue {
     /// When the time of the first is up, of those in `batch` and those who wait for the next.
-    fn due(&self, batch: &[Waiting], budget: Duration) -> Instant {
-        let oldest =
-            |waiting: &[Waiting]| waiting.iter().find(|one| one.waits()).map(|one| one.since);
-        let queued = oldest(&self.0.lock().waiting);
-        let oldest = oldest(batch).into_iter().chain(queued).min();
-        oldest.unwrap_or_else(Instant::now) + budget
+    fn due(&self, batch: &Batch, budget: Duration) -> Instant {
+        let queued = self.0.lock().waiting.iter().find_map(|(_, batch)| batch.oldest());
+        let oldest = batch.oldest().into_iter().chain(queued).min();
+        let now = Clock::system().now();
+        Instant::now() + now.until(oldest.unwrap_or(now) + budget)
     }
 
-    /// Whose time is up, of those in `batch` and those who wait for the next.
-    fn take_late(&self, batch: &mut [Waiting], budget: Duration) -> Vec<oneshot::Sender<Reply>> {
-        let now = Instant::now();
-        let late = |one: &mut Waiting| match one.since + budget <= now {
-            true => one.reply.take(),
-            false => None,
-        };
-        let mut state = self.0.lock();
-        batch.iter_mut().chain(&mut state.waiting).filter_map(late).collect()
-    }
-}
-
-/// Gives each of `batch` its value. One whose caller has gone needs none.
-fn deliver(batch: Vec<Waiting>, reply: Reply) {
-    let replies = batch.into_iter().map(|waiting| waiting.reply);
-    match reply {
-        Ok(Value::Array(values)) => {
-            for (reply, value) in replies.zip(values) {
-                let _ = reply.map(|reply| reply.send(Ok(value)));
-            }
-        }
-        other => {
-            for reply in replies.flatten() {
-                let _ = reply.send(other.clone());
-            }
-        }
+    /// Ends the wait of those whose time is up, of those in `batch` and those who wait for the next.
+    fn end_late(&self, batch: &Batch, budget: Duration) {
+        let before = Clock::system().now() - budget;
+        let mut woken = Vec::new();
+        batch.end_late(before, &mut woken);
+        let state = self.0.lock();
+        state.waiting.iter().for_each(|(_, batch)| batch.end_late(before, &mut woken));
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Wake;
+
     use super::*;
+    use crate::key::Keyspace;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn seat(waker: Waker) -> Seat {
+        Seat::Waits { since: Clock::system().coarse_now(), waker }
+    }
 
     #[test]
     fn a_run_that_is_cut_off_leaves_nobody_waiting() {
-        let queue = Arc::new(Queue::default());
-        let (reply, mut answer) = oneshot::channel();
+        let (queue, woken) = (Arc::new(Queue::default()), Arc::new(Woken::default()));
         let mut state = queue.0.lock();
         state.runs = 2;
-        state.waiting.push(Waiting {
-            name: "k".to_owned(),
-            since: Instant::now(),
-            reply: Some(reply),
-        });
+        let ticket = state.seat(Keyspace::new("n").name("k"), seat(Arc::clone(&woken).into()));
         drop(state);
-        let [first, last] = [(); 2].map(|()| Run { queue: Arc::clone(&queue), over: false });
+        let [first, last] =
+            [(); 2].map(|()| Run { queue: Arc::clone(&queue), batch: None, over: false });
         drop(first);
-        assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+        assert!(ticket.poll(Waker::noop()).is_pending());
         drop(last);
-        assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        assert!(matches!(ticket.poll(Waker::noop()), Poll::Ready(Answer::Never)));
         assert_eq!(queue.0.lock().runs, 0);
+    }
+
+    #[test]
+    fn a_run_that_is_cut_off_under_way_answers_its_batch() {
+        let (queue, woken) = (Arc::new(Queue::default()), Arc::new(Woken::default()));
+        let mut state = queue.0.lock();
+        state.runs = 1;
+        let ticket = state.seat(Keyspace::new("n").name("k"), seat(Arc::clone(&woken).into()));
+        drop(state);
+        let mut run = Run { queue: Arc::clone(&queue), batch: None, over: false };
+        assert!(run.next().is_some());
+        drop(run);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(matches!(ticket.poll(Waker::noop()), Poll::Ready(Answer::Never)));
+    }
+
+    #[test]
+    fn each_takes_its_own_value_and_a_batch_that_nobody_waits_for_is_passed_over() {
+        let queue = Arc::new(Queue::default());
+        let keys = Keyspace::new("n");
+        let woken: [_; 3] = std::array::from_fn(|_| Arc::new(Woken::default()));
+        let mut state = queue.0.lock();
+        state.runs = 1;
+        let gone: Vec<_> =
+            (0..AT_MOST).map(|_| state.seat(keys.name("x"), seat(Waker::noop().clone()))).collect();
+        let tickets = woken
+            .each_ref()
+            .map(|woken| state.seat(keys.name("k"), seat(Arc::clone(woken).into())));
+        assert_eq!(state.waiting.len(), 2);
+        drop(state);
+        drop(gone);
+        let mut run = Run { queue, batch: None, over: false };
+        let (cmd, batch) = run.next().expect("those who wait");
+        assert_eq!(cmd.args_iter().count(), 4);
+        let [first, second, third] = tickets;
+        drop(first);
+        assert!(second.poll(Waker::noop()).is_pending());
+        batch.settle(Ok(Value::Array((1..=3).map(Value::Int).collect())).into());
+        // Woken are those who have not gone and not asked with another waker since.
+        assert_eq!(woken.each_ref().map(|woken| woken.0.load(Ordering::Relaxed)), [0, 0, 1]);
+        for (ticket, expected) in [(second, 2), (third, 3)] {
+            let Poll::Ready(Answer::Reply(Ok(value))) = ticket.poll(Waker::noop()) else {
+                panic!("an answer")
+            };
+            assert_eq!(value, Value::Int(expected));
+        }
     }
 }

@@ -107,7 +107,7 @@ impl RedisStore {
     }
 
     fn moment(&self) -> Moment {
-        Moment { now: self.clock.now(), offset: self.offset() }
+        Moment { now: self.clock.coarse_now(), offset: self.offset() }
     }
 
     fn settle(&self, key: &str, entry: Entry) -> Result<Entry, CacheError> {

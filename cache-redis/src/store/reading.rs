@@ -15,6 +15,7 @@ const GET: &str = "GET";
 /// When a reply is looked at: asked once for many values.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
+    /// By the cheap clock: how long a process may hold a value ends early, not late.
     pub(super) now: Timestamp,
     pub(super) offset: ClockOffset,
 }
@@ -57,7 +58,7 @@ impl RedisStore {
         let depth = self.batches.enter();
         if depth.is_deep()
             && !self.connections.is_cluster()
-            && let Some(reply) = depth.read(&self.connections, self.keys.key(key)).await
+            && let Some(reply) = depth.read(&self.connections, self.keys.name(key)).await
         {
             return reply;
         }
@@ -114,7 +115,7 @@ impl RedisStore {
             // Apart, as it is rare and large.
             Read::Foreign(json) => Box::pin(self.foreign(key, json)).await?,
         };
-        Ok(entry.filter(|entry| entry.is_servable(at.now)))
+        Ok(entry.filter(|entry| self.clock.is_before(entry.servable_until())))
     }
 
     /// Plain JSON as an entry that lives as long as its key; `None` if that is over.
