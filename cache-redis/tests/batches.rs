@@ -7,13 +7,14 @@ mod scenario;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cache_core::{CacheError, CacheServiceExt, ErrorKind};
 use cache_redis::RedisCacheService;
+use cache_testkit::FaultProxy;
 use cache_testkit::servers::RedisServer;
 use futures_util::future::join_all;
-use scenario::{BUDGET, LASTING, SLACK, connect, name};
+use scenario::{BUDGET, LASTING, SLACK, config, connect, name};
 
 const MANY: usize = 500;
 
@@ -135,4 +136,35 @@ async fn reads_of_a_silent_server_end_within_their_budget() {
         assert!(matches!(kind, ErrorKind::Timeout | ErrorKind::Unavailable), "{kind:?}");
     }
     assert!(took < BUDGET + SLACK, "{took:?}");
+}
+
+/// A key whose value was large is read apart: those who read small ones do not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_value_holds_up_no_batch() {
+    const LARGE: usize = 2 * 1024 * 1024;
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.addr().to_string());
+    let patient = config(&proxy.url(&server.url())).operation_timeout(Duration::from_secs(10));
+    let cache = RedisCacheService::connect(patient).await.unwrap();
+    let keys: Vec<_> = (0..MANY).map(|n| format!("k:{n}")).collect();
+    let items: Vec<_> = keys.iter().enumerate().map(|(n, key)| (key.as_str(), n)).collect();
+    cache.set_many(&items, LASTING).await.unwrap();
+    cache.set("large", &"x".repeat(LARGE), LASTING).await.unwrap();
+    // It shows when it is read.
+    assert_eq!(cache.get::<String>("large").await.unwrap().map(|value| value.len()), Some(LARGE));
+    // A second for the large one alone, by each connection.
+    proxy.bandwidth(LARGE as u64);
+    let began = Instant::now();
+    let large = cache.get::<String>("large");
+    let small = join_all(reads(&cache, &keys));
+    let mut large = pin!(large);
+    // The large one has been asked for before the small ones are.
+    assert!(large.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    for (n, read) in small.await.into_iter().enumerate() {
+        assert_eq!(read.unwrap(), Some(n));
+    }
+    let took = began.elapsed();
+    assert!(large.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "{took:?}");
+    proxy.heal();
+    assert_eq!(large.await.unwrap().map(|value| value.len()), Some(LARGE));
 }

@@ -37,6 +37,10 @@ use crate::key::Name;
 const DEEP: usize = 32;
 /// Keys in one batch.
 const AT_MOST: usize = 256;
+const AT_LEAST: usize = 16;
+/// Bytes that the replies of one batch should have at most: all of them are there at once, and the
+/// first waits for the last.
+const BYTES: usize = 256 * 1024;
 
 type Reply = Result<Value, CacheError>;
 
@@ -56,6 +60,8 @@ struct State {
     waiting: VecDeque<(Cmd, Arc<Batch>)>,
     /// Tasks that take from `waiting` until nothing is left.
     runs: usize,
+    /// Bytes that a key's value has had of late.
+    typical: usize,
 }
 
 /// The callers of one MGET, in the order of its keys.
@@ -156,21 +162,36 @@ impl Drop for Depth<'_> {
 
 impl State {
     fn seat(&mut self, name: Name<'_>, seat: Seat) -> Ticket {
+        let at_most = self.at_most();
         if let Some((cmd, batch)) = self.waiting.back_mut() {
             let mut seats = batch.seats.lock();
-            if seats.len() < AT_MOST {
+            if seats.len() < at_most {
                 cmd.arg(name);
                 seats.push(seat);
                 return Ticket { batch: Arc::clone(batch), seat: seats.len() - 1 };
             }
         }
-        let mut cmd = Cmd::with_capacity(AT_MOST / 2, AT_MOST / 2 * name.len());
+        let mut cmd = Cmd::with_capacity(at_most / 2, at_most / 2 * name.len());
         cmd.arg(MGET).arg(name);
-        let mut seats = Vec::with_capacity(AT_MOST / 2);
+        let mut seats = Vec::with_capacity(at_most / 2);
         seats.push(seat);
         let batch = Arc::new(Batch { seats: Mutex::new(seats), answers: OnceLock::new() });
         self.waiting.push_back((cmd, Arc::clone(&batch)));
         Ticket { batch, seat: 0 }
+    }
+
+    /// Keys in the next batch.
+    fn at_most(&self) -> usize {
+        (BYTES / self.typical.max(1)).clamp(AT_LEAST, AT_MOST)
+    }
+
+    /// So large were the values of a batch: what counts is the mean of the last few.
+    fn saw(&mut self, reply: &Reply) {
+        let Ok(Value::Array(values)) = reply else { return };
+        let size =
+            |value: &Value| if let Value::BulkString(bytes) = value { bytes.len() } else { 0 };
+        let mean = values.iter().map(size).sum::<usize>() / values.len().max(1);
+        self.typical = (self.typical * 3 + mean) / 4;
     }
 }
 
@@ -290,6 +311,7 @@ impl Run {
             tokio::task::yield_now().await;
             let Some((cmd, batch)) = self.next() else { return };
             let reply = self.read(&cmd, &batch, &connections).await;
+            self.queue.0.lock().saw(&reply);
             batch.settle(reply.into());
             self.batch = None;
         }
@@ -413,6 +435,21 @@ mod tests {
         drop(run);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(matches!(ticket.poll(Waker::noop()), Poll::Ready(Answer::Never)));
+    }
+
+    #[test]
+    fn large_values_make_small_batches() {
+        let mut state = State::default();
+        assert_eq!(state.at_most(), AT_MOST);
+        let reply = |bytes| Ok(Value::Array(vec![Value::BulkString(vec![0; bytes]), Value::Nil]));
+        for _ in 0..20 {
+            state.saw(&reply(32 * 1024));
+        }
+        assert_eq!(state.at_most(), AT_LEAST);
+        for _ in 0..40 {
+            state.saw(&reply(100));
+        }
+        assert_eq!(state.at_most(), AT_MOST);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use futures_util::future::try_join_all;
 use redis::{Cmd, Pipeline, Value};
 
 use self::batch::Batches;
+use self::large::LargeValues;
 use self::reading::Moment;
 use crate::bus::RedisBus;
 use crate::config::RedisConfig;
@@ -31,6 +32,7 @@ use crate::script::{self, Purpose};
 use crate::wire::{ClockOffset, Expiry, encode_entry};
 
 mod batch;
+mod large;
 mod leasing;
 mod reading;
 mod removal;
@@ -42,6 +44,7 @@ const CHUNK: usize = 512;
 const BULK_BYTES: usize = 64 * 1024;
 
 const READ: Call = Call::new(Lane::Small).retry(Retry::Once);
+const READ_LARGE: Call = Call::new(Lane::Bulk).retry(Retry::Once);
 
 /// Entries in Redis: a far tier for other stores, or the store of a
 /// [`RedisCacheService`](crate::RedisCacheService).
@@ -54,6 +57,7 @@ pub struct RedisStore {
     /// How often a key held what is no value of ours.
     unreadable: AtomicU64,
     batches: Batches,
+    large: LargeValues,
     giving_back: GivingBack,
     tell: Option<Arc<Tell>>,
 }
@@ -72,6 +76,7 @@ impl RedisStore {
             max_value_bytes,
             unreadable: AtomicU64::new(0),
             batches: Batches::default(),
+            large: LargeValues::default(),
             tell: None,
             connections,
         }

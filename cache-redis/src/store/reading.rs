@@ -6,7 +6,7 @@ use std::time::Duration;
 use cache_core::{CacheError, Entry, Timestamp};
 use redis::{Cmd, Value};
 
-use super::{READ, RedisStore};
+use super::{READ, READ_LARGE, RedisStore};
 use crate::wire::{ClockOffset, Decoded, decode, foreign_entry};
 
 pub(super) const MGET: &str = "MGET";
@@ -30,7 +30,7 @@ enum Read {
 
 impl RedisStore {
     /// What a reply to GET holds, as far as it can be told without the key's TTL.
-    fn read(&self, reply: Value, at: Moment) -> Result<Read, CacheError> {
+    fn read(&self, key: &str, reply: Value, at: Moment) -> Result<Read, CacheError> {
         let bytes = match reply {
             Value::Nil => return Ok(Read::Nothing),
             Value::BulkString(bytes) => bytes,
@@ -41,6 +41,7 @@ impl RedisStore {
             }
             refused => return self.connections.convert::<Vec<u8>>(refused).map(|_| Read::Nothing),
         };
+        self.large.saw(key, bytes.len());
         Ok(match decode(&bytes) {
             Decoded::Value(value) => Read::Entry(value.to_entry(at.offset, at.now)),
             Decoded::LeaseOnly(_) => Read::Nothing,
@@ -56,7 +57,9 @@ impl RedisStore {
     /// What stands under the key, read on its own or, among many reads at once, in a batch.
     pub(super) async fn value(&self, key: &str) -> Result<Value, CacheError> {
         let depth = self.batches.enter();
+        let is_large = self.large.has(key);
         if depth.is_deep()
+            && !is_large
             && !self.connections.is_cluster()
             && let Some(reply) = depth.read(&self.connections, self.keys.name(key)).await
         {
@@ -67,7 +70,7 @@ impl RedisStore {
         cmd.arg(GET).arg(name);
         // Apart: it is two kilobytes, and would make a read in a batch as large, whose own part in it
         // is small.
-        Box::pin(self.connections.reply(READ, &cmd)).await
+        Box::pin(self.connections.reply(if is_large { READ_LARGE } else { READ }, &cmd)).await
     }
 
     /// What stands under so many keys, which one command may name together.
@@ -79,10 +82,14 @@ impl RedisStore {
         let bytes = keys.clone().map(|key| self.keys.name(key).len()).sum::<usize>();
         let mut cmd = Cmd::with_capacity(count + 1, bytes + MGET.len());
         cmd.arg(MGET);
+        let mut call = READ;
         for key in keys {
             cmd.arg(self.keys.name(key));
+            if self.large.has(key) {
+                call = READ_LARGE;
+            }
         }
-        match self.connections.reply(READ, &cmd).await? {
+        match self.connections.reply(call, &cmd).await? {
             Value::Array(values) => Ok(values),
             refused => self.connections.convert(refused),
         }
@@ -109,7 +116,7 @@ impl RedisStore {
         reply: Value,
         at: Moment,
     ) -> Result<Option<Entry>, CacheError> {
-        let entry = match self.read(reply, at)? {
+        let entry = match self.read(key, reply, at)? {
             Read::Nothing => None,
             Read::Entry(entry) => Some(entry),
             // Apart, as it is rare and large.
