@@ -5,8 +5,10 @@
 //!    token that the caller names. So each may be sent again, and arrive late.
 //! 2. Whoever finds a lock free hands it to the first who waits, in the same script: the one who
 //!    releases, who takes it away, and who comes for it later than others.
-//! 3. A fence is never written by Lua's own number format, which drops digits.
-//! 4. The fence's key outlives the lock's by a week, and every key has a TTL.
+//! 3. Nobody is told of a grant before the server has taken a write of the same script: a script that
+//!    is refused, by a replica or for want of one, has done and said nothing.
+//! 4. A fence is never written by Lua's own number format, which drops digits.
+//! 5. The fence's key outlives the lock's by a week, and every key has a TTL.
 
 use std::sync::LazyLock;
 use std::time::Duration;

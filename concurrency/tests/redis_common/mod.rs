@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code, also outside of tests")]
 
 pub(crate) mod process;
+pub(crate) mod queue;
 
 use std::time::Duration;
 

@@ -30,9 +30,12 @@ local function leave(token)
   redis.call('HDEL', waiters, token)
 end
 
--- Gives the lock, which nobody has, to the first in the queue who is alive and can be told, but
--- to nobody behind `last`. Answers whether there was one. It has two seconds at most to claim it.
+-- Gives the lock, which is the caller's to give or nobody's, to the first in the queue who is alive
+-- and can be told, but to nobody behind `last`. Answers whether there was one; if not, the lock is
+-- free. It has two seconds at most to claim it.
 local function hand_over(last)
+  -- First of all: a server that takes no writes refuses here, before anybody is told anything.
+  redis.call('DEL', lock)
   -- Nearly always the first will do: no need to fetch more.
   local passed = 0
   for _, count in ipairs({1, 63}) do

@@ -3,7 +3,5 @@
 if (redis.call('GET', fences) or '0') ~= ARGV[4] or redis.call('EXISTS', lock) == 0 then
   return 0
 end
-if not hand_over() then
-  redis.call('DEL', lock)
-end
+hand_over()
 return 1

@@ -3,7 +3,5 @@ if redis.call('GET', lock) ~= me then
   leave(me)
   return 0
 end
-if not hand_over() then
-  redis.call('DEL', lock)
-end
+hand_over()
 return 1

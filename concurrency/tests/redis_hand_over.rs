@@ -1,0 +1,50 @@
+//! What a hand-over says and to whom: nothing that is not so, and to nobody whose turn it is not.
+#![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+
+mod redis_common;
+
+use cache_concurrency::RedisConcurrencyService;
+use cache_core::{ConcurrencyService, LockErrorKind};
+use cache_testkit::{RedisServer, eventually};
+use redis_common::queue::{Ear, channel, in_line};
+use redis_common::{at_rest, hold, holder, patient, queued};
+use tokio::task::JoinHandle;
+
+/// Waits for `k` in a task.
+fn waits(locks: &RedisConcurrencyService) -> JoinHandle<cache_core::LockGuard> {
+    let locks = locks.clone();
+    tokio::spawn(async move { hold(&locks).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_40_a_release_that_is_refused_has_told_nobody() {
+    for by_force in [false, true] {
+        let server = RedisServer::start();
+        let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+        let operator = patient(&server.url()).await;
+        let guard = hold(&locks).await;
+        let token = holder(&server).unwrap();
+        let waiter = waits(&other);
+        eventually(|| queued(&server) == 1).await;
+        let channel = channel(&in_line(&server)[0]);
+        let mut ear = Ear::on(&server, &channel);
+        server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+        let refused = if by_force {
+            let refused = operator.force_release("k", guard.fencing_token()).await.map(drop);
+            drop(guard);
+            refused
+        } else {
+            guard.release().await
+        };
+        assert_eq!(refused.unwrap_err().kind(), LockErrorKind::Unavailable);
+        server.command(&["PUBLISH", &channel, "the end"]);
+        assert_eq!(ear.hears(), "the end");
+        assert!(!waiter.is_finished(), "it believes that it holds the lock");
+        assert_eq!(holder(&server).unwrap(), token);
+        assert_eq!((other.held(), queued(&server)), (0, 1));
+        waiter.abort();
+        server.command(&["REPLICAOF", "NO", "ONE"]);
+        eventually(|| holder(&server).is_none() && queued(&server) == 0).await;
+        at_rest(&server);
+    }
+}
