@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache_bench_kit::value::key;
-use cache_bench_kit::{Bound, Table, Times};
+use cache_bench_kit::{Bound, Latencies, Orders, Table, Times};
 use cache_core::{CacheServiceExt, CacheStore, Selector};
 use cache_hybrid::HybridCache;
 use redis::aio::MultiplexedConnection;
@@ -29,7 +29,7 @@ pub(crate) fn run(bench: &Bench) {
     let (runtime, server) = bench.start();
     let delay = Delay::start(server.addr());
     for (way, url, count) in Bench::ways(&server, &delay, REMOVALS) {
-        until_gone(bench, &runtime, &url, (way, count * bench.rounds));
+        until_gone(bench, &runtime, &url, (way, count));
     }
 }
 
@@ -37,69 +37,130 @@ fn until_gone(bench: &Bench, runtime: &Runtime, url: &str, (way, removals): (&st
     let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (a, b) = (runtime.block_on(node(url)), other.block_on(node(url)));
     runtime.block_on(load(&a, &key(0), 0));
-    let raw = Arc::new(runtime.block_on(Raw::connect(url, &format!("cache:{}", key(0)))));
-    let mut gone = gone(&b);
-    let mut wire = runtime.block_on(Wire::connect(url, &other));
-    let there = other.handle().clone();
-    let measured = async move {
-        let (mut get, mut same, mut heard) = <(Times, Times, Times)>::default();
-        let (mut told, mut polled) = <(Times, Times)>::default();
-        for id in 0..removals {
-            let key = key(id);
-            sleep(REST).await;
-            let start = Instant::now();
-            raw.round_trip().await;
-            get.add(start.elapsed());
-
-            sleep(REST).await;
-            let (answered, arrived) = wire.removal(&key).await;
-            same.add(answered);
-            heard.add(arrived);
-
-            held(&a, &b, &there, &key, id).await;
-            sleep(REST).await;
-            let start = Instant::now();
-            a.invalidate(&key).await.unwrap();
-            told.add(gone.recv().await.unwrap() - start);
-
-            held(&a, &b, &there, &key, id).await;
-            let (watched, name) = (b.clone(), key.clone());
-            let poller = there.spawn(async move {
-                while watched.peek(&name).is_some() {
-                    tokio::task::yield_now().await;
-                }
-                Instant::now()
-            });
-            sleep(REST).await;
-            let start = Instant::now();
-            a.invalidate(&key).await.unwrap();
-            polled.add(poller.await.unwrap() - start);
-            gone.recv().await.unwrap();
-        }
-        (get, same, heard, told, polled)
+    let nodes = Nodes {
+        raw: runtime.block_on(Raw::connect(url, &format!("cache:{}", key(0)))),
+        gone: gone(&b),
+        wire: runtime.block_on(Wire::connect(url, &other)),
+        there: other.handle().clone(),
+        a,
+        b,
     };
-    let (mut get, mut same, mut heard, mut told, mut polled) =
-        runtime.block_on(runtime.spawn(measured)).unwrap();
-
-    let title = format!(
-        "An invalidation on A until B does not serve the value ({removals} of each), {way}"
-    );
-    let rows = vec![
-        ("raw round trip: GET", &mut get),
-        ("raw round trip: UNLINK and PUBLISH", &mut same),
-        ("raw UNLINK and PUBLISH until heard", &mut heard),
-        ("invalidate until gone from B", &mut told),
-        ("the same, seen by a task that polls", &mut polled),
-    ];
-    bench.record.table(Table::of_times(format!("hybrid/invalidation/{way}"), title, rows));
-    let p50 = told.percentile(50.0);
+    let (rounds, turn) = (bench.rounds, removals);
+    let mut measured = runtime.block_on(runtime.spawn(measured(nodes, rounds, turn))).unwrap();
+    let count = rounds * turn;
+    let title =
+        format!("An invalidation on A until B does not serve the value ({count} of each), {way}");
+    let id = format!("hybrid/invalidation/{way}");
+    bench.record.table(Table::of_latencies(id, title, &mut measured));
+    let mut at = |row: usize, percent| measured[row].times.percentile(percent);
+    let [get, same, p50] = [0, 1, 3].map(|row| at(row, 50.0));
     let bounded = |name, measured, bound| {
         bench.record.bounded(&format!("invalidation, {name}, {way}"), measured, bound);
     };
-    bounded("p50 / raw GET", p50 / get.percentile(50.0), Bound::AtMost(1.5));
-    let same = same.percentile(50.0);
+    bounded("p50 / raw GET", p50 / get, Bound::AtMost(1.5));
     bounded("p50 / raw UNLINK and PUBLISH", p50 / same, Bound::AtMost(1.5));
-    bounded("p99, ms", told.percentile(99.0) / 1e3, Bound::AtMost(5.0));
+    bounded("p99, ms", at(3, 99.0) / 1e3, Bound::AtMost(5.0));
+}
+
+const ROWS: [&str; 5] = [
+    "raw round trip: GET",
+    "raw round trip: UNLINK and PUBLISH",
+    "raw UNLINK and PUBLISH until heard",
+    "invalidate until gone from B",
+    "the same, seen by a task that polls",
+];
+
+/// One of each for each key, in an order by chance. The first round does not count.
+async fn measured(mut nodes: Nodes, rounds: usize, turn: usize) -> Vec<Latencies> {
+    let mut latencies: Vec<_> = ROWS.map(Latencies::of).into();
+    let mut orders = Orders::of(4);
+    for round in 0..=rounds {
+        let mut times = <[Times; ROWS.len()]>::default();
+        for id in round * turn..(round + 1) * turn {
+            for &what in orders.round() {
+                match what {
+                    0 => times[0].add(nodes.round_trip().await),
+                    1 => {
+                        let (answered, heard) = nodes.by_hand(id).await;
+                        times[1].add(answered);
+                        times[2].add(heard);
+                    }
+                    2 => times[3].add(nodes.told(id).await),
+                    _ => times[4].add(nodes.polled(id).await),
+                }
+            }
+        }
+        if round > 0 {
+            latencies.iter_mut().zip(times).for_each(|(all, times)| all.round(times));
+        }
+    }
+    latencies
+}
+
+/// Two nodes, and redis-rs by hand.
+struct Nodes {
+    a: HybridCache,
+    b: HybridCache,
+    /// Where B runs.
+    there: Handle,
+    /// When values have gone from B.
+    gone: UnboundedReceiver<Instant>,
+    raw: Raw,
+    wire: Wire,
+}
+
+impl Nodes {
+    async fn round_trip(&self) -> Duration {
+        sleep(REST).await;
+        let start = Instant::now();
+        self.raw.round_trip().await;
+        start.elapsed()
+    }
+
+    async fn by_hand(&mut self, id: usize) -> (Duration, Duration) {
+        sleep(REST).await;
+        self.wire.removal(&key(id)).await
+    }
+
+    /// Until B says that it has gone.
+    async fn told(&mut self, id: usize) -> Duration {
+        self.held(id).await;
+        sleep(REST).await;
+        let start = Instant::now();
+        self.a.invalidate(&key(id)).await.unwrap();
+        self.gone.recv().await.unwrap() - start
+    }
+
+    /// Until a task that looks again and again does not find it.
+    async fn polled(&mut self, id: usize) -> Duration {
+        self.held(id).await;
+        let (watched, key) = (self.b.clone(), key(id));
+        let name = key.clone();
+        let poller = self.there.spawn(async move {
+            while watched.peek(&name).is_some() {
+                tokio::task::yield_now().await;
+            }
+            Instant::now()
+        });
+        sleep(REST).await;
+        let start = Instant::now();
+        self.a.invalidate(&key).await.unwrap();
+        let seen = poller.await.unwrap() - start;
+        self.gone.recv().await.unwrap();
+        seen
+    }
+
+    /// Puts it into both near tiers.
+    async fn held(&self, id: usize) {
+        let key = key(id);
+        load(&self.a, &key, id).await;
+        let b = self.b.clone();
+        let loading = async move {
+            load(&b, &key, id).await;
+            assert!(b.peek(&key).is_some());
+        };
+        self.there.spawn(loading).await.unwrap();
+    }
 }
 
 /// When a value has gone from the near tier of `node`, by another node's doing.
@@ -113,17 +174,6 @@ fn gone(node: &HybridCache) -> UnboundedReceiver<Instant> {
         }
     }));
     when
-}
-
-/// Puts `key` into both near tiers.
-async fn held(a: &HybridCache, b: &HybridCache, there: &Handle, key: &str, id: usize) {
-    load(a, key, id).await;
-    let (b, key) = (b.clone(), key.to_owned());
-    let loading = async move {
-        load(&b, &key, id).await;
-        assert!(b.peek(&key).is_some());
-    };
-    there.spawn(loading).await.unwrap();
 }
 
 /// redis-rs by hand, from one connection to another.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench_kit::{Bound, Table, Times};
+use cache_bench_kit::{Bound, Orders, Table, Times};
 use futures_util::future::join_all;
 
 use crate::Bench;
@@ -25,10 +25,15 @@ pub(crate) fn run(bench: &Bench<'_>) {
             let mut ours = Crowd::<Ours>::new(bench, url, clients);
             let mut polling = Crowd::<Polling>::new(bench, url, clients);
             let mut rslock = Crowd::<Rslock>::new(bench, url, clients);
+            let mut orders = Orders::of(3);
             for round in 0..=bench.rounds {
-                ours.turn(bench, round);
-                polling.turn(bench, round);
-                rslock.turn(bench, round);
+                for &contender in orders.round() {
+                    match contender {
+                        0 => ours.turn(bench, round),
+                        1 => polling.turn(bench, round),
+                        _ => rslock.turn(bench, round),
+                    }
+                }
             }
             let title = format!("{clients} clients want one lock, {way}");
             let mut table = Table::new(format!("locks/{clients}/{way}"), title, &COLUMNS);

@@ -1,10 +1,11 @@
 //! From the moment a holder begins the release to the moment a waiter's section runs, in another
 //! process, so to speak.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench_kit::{Bound, Table, Times};
+use cache_bench_kit::{Bound, Latencies, Table, Timed, Times, take_turns};
 
 use crate::Bench;
 use crate::contender::Contender;
@@ -13,64 +14,68 @@ use crate::peers::polling::Polling;
 use crate::peers::rslock::Rslock;
 use crate::raw;
 
-/// Hand-overs in one turn.
-const TURN: usize = 20;
+/// Hand-overs in one turn of those who are told, so many that a percentile is one, and of those who poll,
+/// which take their time.
+const TOLD: usize = 100;
+const POLLED: usize = 20;
 /// How long all is quiet before the release, so that the waiter is in line, and everybody's cores are
-/// cold: this, and between nothing and one pause of those who poll, so that the release finds them
-/// anywhere in theirs.
+/// cold: this, and for those who poll between nothing and one pause of theirs, so that the release finds
+/// them anywhere in it.
 const AT_LEAST: Duration = Duration::from_millis(10);
 const UP_TO: f64 = 0.05;
 
 pub(crate) fn run(bench: &Bench<'_>) {
+    let runtime = &bench.runtime;
     for (way, url) in &bench.ways {
-        bench.runtime.block_on(async {
-            let (ours, polling, rslock) = (
-                Pair::<Ours>::connect(url).await,
-                Pair::<Polling>::connect(url).await,
-                Pair::<Rslock>::connect(url).await,
-            );
-            let mut heard = raw::Heard::connect(url).await;
-            let [mut round_trips, mut messages] = <[Times; 2]>::default();
-            let mut times = <[Times; 3]>::default();
-            for round in 0..=bench.rounds {
-                let turns = [ours.turn().await, polling.turn().await, rslock.turn().await];
-                let [mut gets, mut publishes] = <[Times; 2]>::default();
-                for _ in 0..TURN {
-                    quiet().await;
-                    gets.add(heard.get().await);
-                    quiet().await;
-                    publishes.add(heard.publish().await);
-                }
-                if round > 0 {
-                    round_trips.extend(gets);
-                    messages.extend(publishes);
-                    times.iter_mut().zip(turns).for_each(|(times, turn)| times.extend(turn));
-                }
-            }
-            let [mut ours, mut polling, mut rslock] = times;
-            let rows = vec![
-                ("a round trip, GET", &mut round_trips),
-                ("PUBLISH, until it is heard, raw", &mut messages),
-                (Ours::NAME, &mut ours),
-                (Polling::NAME, &mut polling),
-                (Rslock::NAME, &mut rslock),
-            ];
-            let (id, title) = (format!("locks/hand-over/{way}"), format!("A hand-over, {way}"));
-            bench.record.table(Table::of_times(id, title, rows));
-            let (round_trip, message) = (round_trips.percentile(50.0), messages.percentile(50.0));
-            let [ours, polling, rslock] =
-                [ours, polling, rslock].map(|mut times| times.percentile(50.0));
-            let bounded = |what: &str, value, bound| {
-                bench.record.bounded(&format!("{what}, {way}"), value, bound);
-            };
-            bounded("hand-over / round trip", ours / round_trip, Bound::AtMost(1.2));
-            bounded("hand-over / round trip, fallback", ours / round_trip, Bound::AtMost(2.2));
-            bounded("polling / ours", polling / ours, Bound::AtLeast(10.0));
-            bounded("rslock / ours", rslock / ours, Bound::AtLeast(10.0));
-            let ratio = ours / message;
-            bench.record.note(format!("A hand-over takes {ratio:.2} × a raw PUBLISH, {way}."));
-        });
+        let heard = RefCell::new(runtime.block_on(raw::Heard::connect(url)));
+        let contestants = vec![
+            Timed::new("a round trip, GET", || {
+                runtime.block_on(quietly(async || heard.borrow_mut().get().await))
+            }),
+            Timed::new("PUBLISH, until it is heard, raw", || {
+                runtime.block_on(quietly(async || heard.borrow_mut().publish().await))
+            }),
+            pair::<Ours>(bench, url, (TOLD, 0.0)),
+            pair::<Polling>(bench, url, (POLLED, UP_TO)),
+            pair::<Rslock>(bench, url, (POLLED, UP_TO)),
+        ];
+        let mut times = take_turns(contestants, bench.rounds);
+        let p50 = |latencies: &mut Latencies| latencies.times.percentile(50.0);
+        let p50s: Vec<_> = times.iter_mut().map(p50).collect();
+        let (id, title) = (format!("locks/hand-over/{way}"), format!("A hand-over, {way}"));
+        bench.record.table(Table::of_latencies(id, title, &mut times));
+        let bounded = |what: &str, value, bound| {
+            bench.record.bounded(&format!("{what}, {way}"), value, bound);
+        };
+        let [round_trip, message, ours, polling, rslock] = [0, 1, 2, 3, 4].map(|at| p50s[at]);
+        bounded("hand-over / round trip", ours / round_trip, Bound::AtMost(1.2));
+        bounded("hand-over / round trip, fallback", ours / round_trip, Bound::AtMost(2.2));
+        bounded("polling / ours", polling / ours, Bound::AtLeast(10.0));
+        bounded("rslock / ours", rslock / ours, Bound::AtLeast(10.0));
+        let ratio = ours / message;
+        bench.record.note(format!("A hand-over takes {ratio:.2} × a raw PUBLISH, {way}."));
     }
+}
+
+/// What each of a turn's operations says that it took.
+async fn quietly(mut act: impl AsyncFnMut() -> Duration) -> Times {
+    let mut times = Times::default();
+    for _ in 0..TOLD {
+        quiet(0.0).await;
+        times.add(act().await);
+    }
+    times
+}
+
+fn pair<'a, C: Contender>(
+    bench: &'a Bench<'_>,
+    url: &str,
+    (turn, up_to): (usize, f64),
+) -> Timed<'a> {
+    let runtime = &bench.runtime;
+    let (holder, waiter) = (runtime.block_on(C::connect(url)), runtime.block_on(C::connect(url)));
+    let pair = Pair { holder, waiter: Arc::new(waiter) };
+    Timed::new(C::NAME, move || runtime.block_on(pair.turn(turn, up_to)))
 }
 
 struct Pair<C> {
@@ -79,13 +84,9 @@ struct Pair<C> {
 }
 
 impl<C: Contender> Pair<C> {
-    async fn connect(url: &str) -> Self {
-        Self { holder: C::connect(url).await, waiter: Arc::new(C::connect(url).await) }
-    }
-
-    async fn turn(&self) -> Times {
+    async fn turn(&self, count: usize, up_to: f64) -> Times {
         let mut times = Times::default();
-        for _ in 0..TURN {
+        for _ in 0..count {
             let guard = self.holder.acquire(C::NAME).await;
             let waiter = Arc::clone(&self.waiter);
             let runs = tokio::spawn(async move {
@@ -94,7 +95,7 @@ impl<C: Contender> Pair<C> {
                 waiter.release(guard).await;
                 runs
             });
-            quiet().await;
+            quiet(up_to).await;
             let released = Instant::now();
             self.holder.release(guard).await;
             times.add(runs.await.unwrap().saturating_duration_since(released));
@@ -103,6 +104,6 @@ impl<C: Contender> Pair<C> {
     }
 }
 
-async fn quiet() {
-    tokio::time::sleep(AT_LEAST + Duration::from_secs_f64(fastrand::f64() * UP_TO)).await;
+async fn quiet(up_to: f64) {
+    tokio::time::sleep(AT_LEAST + Duration::from_secs_f64(fastrand::f64() * up_to)).await;
 }

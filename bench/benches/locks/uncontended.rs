@@ -1,8 +1,9 @@
 //! Taking a lock that is free, and giving it back: as multiples of a round trip.
 
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::time::Instant;
 
-use cache_bench_kit::{Bound, Table, Times};
+use cache_bench_kit::{Bound, Latencies, Table, Timed, Times, cpu_seconds, take_turns};
 
 use crate::Bench;
 use crate::contender::Contender;
@@ -16,84 +17,70 @@ const TURN: usize = 400;
 
 pub(crate) fn run(bench: &Bench<'_>) {
     for (way, url) in &bench.ways {
-        bench.runtime.block_on(async {
-            let mut connection = raw::connection(url).await;
-            let (mut ours, mut polling, mut rslock) =
-                (Turns::<Ours>::new(url).await, Turns::new(url).await, Turns::new(url).await);
-            let mut script = raw::Script::connect(url).await;
-            let (mut round_trips, mut scripts) = (Times::default(), Times::default());
-            // The first round does not count.
-            for round in 0..=bench.rounds {
-                let [mut gets, mut acquires] = <[Times; 2]>::default();
-                for _ in 0..TURN {
-                    let start = Instant::now();
-                    raw::get(&mut connection).await;
-                    gets.add(start.elapsed());
-                }
-                for _ in 0..TURN {
-                    let start = Instant::now();
-                    script.acquire().await;
-                    acquires.add(start.elapsed());
-                }
-                ours.turn(round).await;
-                Turns::<Polling>::turn(&mut polling, round).await;
-                Turns::<Rslock>::turn(&mut rslock, round).await;
-                if round > 0 {
-                    round_trips.extend(gets);
-                    scripts.extend(acquires);
-                }
-            }
-            let round_trip = round_trips.percentile(50.0);
-            let by_hand = ours.acquire.percentile(50.0) / scripts.percentile(50.0);
-            let [acquire, release] = [&mut ours.acquire, &mut ours.release]
-                .map(|times| times.percentile(50.0) / round_trip);
-            let names = [Ours::NAME, Polling::NAME, Rslock::NAME];
-            let [[a, b], [c, d], [e, f]] =
-                names.map(|name| ["acquire", "release"].map(|what| format!("{what}, {name}")));
-            let rows = vec![
-                ("a round trip, GET", &mut round_trips),
-                ("our script to acquire, by hand", &mut scripts),
-                (&*a, &mut ours.acquire),
-                (&*b, &mut ours.release),
-                (&*c, &mut polling.acquire),
-                (&*d, &mut polling.release),
-                (&*e, &mut rslock.acquire),
-                (&*f, &mut rslock.release),
-            ];
-            let (id, title) = (format!("locks/free/{way}"), format!("A free lock, {way}"));
-            bench.record.table(Table::of_times(id, title, rows));
-            let bounded = |what: &str, value| bench.record.bounded(what, value, Bound::AtMost(1.1));
-            bounded(&format!("acquire / round trip, {way}"), acquire);
-            bounded(&format!("release / round trip, {way}"), release);
-            let note = format!("To acquire takes {by_hand:.2} × the script by hand, {way}.");
-            bench.record.note(note);
-        });
+        let runtime = &bench.runtime;
+        let connection = RefCell::new(runtime.block_on(raw::connection(url)));
+        let script = RefCell::new(runtime.block_on(raw::Script::connect(url)));
+        let contestants = vec![
+            Timed::new("a round trip, GET", || {
+                runtime.block_on(timed(async || raw::get(&mut connection.borrow_mut()).await))
+            }),
+            Timed::new("our script to acquire, by hand", || {
+                runtime.block_on(timed(async || script.borrow_mut().acquire().await))
+            }),
+            taken::<Ours>(bench, url),
+            taken::<Polling>(bench, url),
+            taken::<Rslock>(bench, url),
+        ];
+        let mut times = take_turns(contestants, bench.rounds);
+        let p50 = |times: &mut [Latencies], at: usize| times[at].times.percentile(50.0);
+        let (round_trip, by_hand) = (p50(&mut times, 0), p50(&mut times, 1));
+        let [acquire, release] = [2, 3].map(|at| p50(&mut times, at));
+        let (id, title) = (format!("locks/free/{way}"), format!("A free lock, {way}"));
+        bench.record.table(Table::of_latencies(id, title, &mut times));
+        let bounded = |what: &str, value| {
+            let name = format!("{what} / round trip, {way}");
+            bench.record.bounded(&name, value / round_trip, Bound::AtMost(1.1));
+        };
+        bounded("acquire", acquire);
+        bounded("release", release);
+        let by_hand = acquire / by_hand;
+        let note = format!("To acquire takes {by_hand:.2} × the script by hand, {way}.");
+        bench.record.note(note);
     }
 }
 
-struct Turns<C> {
-    contender: C,
-    acquire: Times,
-    release: Times,
+/// One after the other.
+async fn timed(mut act: impl AsyncFnMut()) -> Times {
+    let mut times = Times::default();
+    for _ in 0..TURN {
+        let start = Instant::now();
+        act().await;
+        times.add(start.elapsed());
+    }
+    times
 }
 
-impl<C: Contender> Turns<C> {
-    async fn new(url: &str) -> Self {
-        let contender = C::connect(url).await;
-        Self { contender, acquire: Times::default(), release: Times::default() }
-    }
+fn taken<'a, C: Contender>(bench: &'a Bench<'_>, url: &str) -> Timed<'a> {
+    let contender = bench.runtime.block_on(C::connect(url));
+    let names = ["acquire", "release"].map(|what| format!("{what}, {}", C::NAME));
+    Timed::pair(names, move || bench.runtime.block_on(turn(&contender)))
+}
 
-    async fn turn(&mut self, round: usize) {
-        for id in 0..TURN {
-            let key = format!("{}:{id}", C::NAME);
-            let (start, guard) = (Instant::now(), self.contender.acquire(&key).await);
-            let acquired = Instant::now();
-            self.contender.release(guard).await;
-            let took: [Duration; 2] = [acquired - start, acquired.elapsed()];
-            if round > 0 {
-                self.acquire.add(took[0]);
-                self.release.add(took[1]);
-            }
-        }
+async fn turn<C: Contender>(contender: &C) -> [Times; 2] {
+    let [mut acquire, mut release] = <[Times; 2]>::default();
+    for id in 0..TURN {
+        let key = format!("{}:{id}", C::NAME);
+        // The processor's clock is read outside of what is timed.
+        let cpu = cpu_seconds();
+        let start = Instant::now();
+        let guard = contender.acquire(&key).await;
+        acquire.add(start.elapsed());
+        let between = cpu_seconds();
+        let start = Instant::now();
+        contender.release(guard).await;
+        release.add(start.elapsed());
+        acquire.spent(between - cpu);
+        release.spent(cpu_seconds() - between);
     }
+    [acquire, release]
 }

@@ -20,7 +20,9 @@ mod timer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_bench_kit::{Arguments, Bound, Contestant, Figure, Recorder, Table, Times, compete};
+use cache_bench_kit::{
+    Arguments, Bound, Contestant, Figure, Recorder, Table, Timed, compete, take_turns,
+};
 use cache_testkit::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 
@@ -170,26 +172,19 @@ impl Bench {
 
     /// Latency of small reads that do not wait for each other.
     fn arrivals(&self) {
-        let mut times = <[Times; 4]>::default();
-        for round in 0..=self.rounds {
-            let runtime = &self.runtime;
-            let turns = [
-                arrivals(runtime, &self.ours, ALONE, self.time),
-                arrivals(runtime, &self.raw[0], ALONE, self.time),
-                arrivals(runtime, &self.raw[2], ALONE, self.time),
-                arrivals(runtime, &self.fred[0], ALONE, self.time),
-            ];
-            keep(&mut times, turns, round);
-        }
-        let [ours, raw, raw_of_4, fred] = &mut times;
-        let rows = vec![
-            ("get, dyn CacheService", ours),
-            ("raw redis-rs, 1 connection", raw),
-            ("raw redis-rs, 4 connections", raw_of_4),
-            ("fred, 1 client", fred),
+        let contestants = vec![
+            self.arriving("get, dyn CacheService", &self.ours),
+            self.arriving("raw redis-rs, 1 connection", &self.raw[0]),
+            self.arriving("raw redis-rs, 4 connections", &self.raw[2]),
+            self.arriving("fred, 1 client", &self.fred[0]),
         ];
+        let mut times = take_turns(contestants, self.rounds);
         let title = format!("Latency of reads that arrive at random, {ALONE} a second");
-        self.record.table(Table::of_times("redis/arrivals", title, rows));
+        self.record.table(Table::of_latencies("redis/arrivals", title, &mut times));
+    }
+
+    fn arriving<'a, R: Reads>(&'a self, name: &'a str, reader: &'a Arc<R>) -> Timed<'a> {
+        Timed::new(name, || arrivals(&self.runtime, reader, ALONE, self.time))
     }
 
     /// The same beside reads of a value of a mebibyte.
@@ -199,33 +194,20 @@ impl Bench {
             self.ours.store_large(&text).await;
             self.raw[0].store_large(&text).await;
         });
-        let mut times = <[Times; 3]>::default();
-        for round in 0..=self.rounds {
-            let (runtime, time) = (&self.runtime, self.time);
-            let turns = [
-                arrivals_beside_large(runtime, &self.ours, BESIDE_LARGE, time),
-                arrivals_beside_large(runtime, &self.raw[0], BESIDE_LARGE, time),
-                arrivals_beside_large(runtime, &self.raw[2], BESIDE_LARGE, time),
-            ];
-            keep(&mut times, turns, round);
-        }
-        let [ours, raw, raw_of_4] = &mut times;
-        let rows = vec![
-            ("get, dyn CacheService", ours),
-            ("raw redis-rs, 1 connection", raw),
-            ("raw redis-rs, 4 connections", raw_of_4),
+        let contestants = vec![
+            self.beside_large("get, dyn CacheService", &self.ours),
+            self.beside_large("raw redis-rs, 1 connection", &self.raw[0]),
+            self.beside_large("raw redis-rs, 4 connections", &self.raw[2]),
         ];
+        let mut times = take_turns(contestants, self.rounds);
         let title = format!(
             "Latency of small reads, {BESIDE_LARGE} a second, beside two tasks that read 1 MiB each"
         );
-        self.record.table(Table::of_times("redis/large", title, rows));
+        self.record.table(Table::of_latencies("redis/large", title, &mut times));
     }
-}
 
-/// The first round does not count.
-fn keep<const N: usize>(times: &mut [Times; N], turns: [Times; N], round: usize) {
-    if round > 0 {
-        times.iter_mut().zip(turns).for_each(|(times, turn)| times.extend(turn));
+    fn beside_large<'a, R: ReadsLarge>(&'a self, name: &'a str, reader: &'a Arc<R>) -> Timed<'a> {
+        Timed::new(name, || arrivals_beside_large(&self.runtime, reader, BESIDE_LARGE, self.time))
     }
 }
 

@@ -8,9 +8,11 @@
 
 mod arguments;
 mod goals;
+mod latencies;
 mod machine;
 mod markdown;
 mod optimum;
+mod orders;
 mod plot;
 mod readme;
 mod record;
@@ -26,8 +28,10 @@ mod zipf;
 
 pub use arguments::Arguments;
 pub use goals::{Goal, judge};
+pub use latencies::{Latencies, Timed, take_turns};
 pub use machine::{Machine, resident};
 pub use optimum::optimum;
+pub use orders::Orders;
 pub use readme::readme;
 pub use record::Recorder;
 pub use report::{Report, ReportError};

@@ -1,6 +1,6 @@
 //! Tables of what was measured in the usual ways.
 
-use crate::{Figure, Table, Times};
+use crate::{Figure, Latencies, Table, Times};
 
 impl Table {
     /// What contestants took, in nanoseconds, each beside the first as a ratio.
@@ -35,6 +35,24 @@ impl Table {
         for (name, times) in rows {
             let cells = [50.0, 99.0, 0.0, 100.0].map(|percent| Some(times.percentile(percent)));
             table.row(name, &cells);
+        }
+        table
+    }
+
+    /// The same of contestants that took turns, with the processor's share where somebody looked.
+    #[must_use]
+    pub fn of_latencies(
+        id: impl Into<String>,
+        title: impl Into<String>,
+        rows: &mut [Latencies],
+    ) -> Self {
+        let columns = ["p50 µs", "p99 µs", "min µs", "max µs", "client CPU µs"];
+        let looked = rows.iter().any(|row| row.times.cpu().is_some());
+        let mut table = Self::new(id, title, &columns[..columns.len() - usize::from(!looked)]);
+        for Latencies { name, times, .. } in rows {
+            let [p50, p99, min, max] =
+                [50.0, 99.0, 0.0, 100.0].map(|percent| Some(times.percentile(percent)));
+            table.row(&**name, &[p50, p99, min, max, times.cpu()]);
         }
         table
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::Spread;
+use crate::{Orders, Spread};
 
 /// One of several ways to do the same thing.
 pub struct Contestant<'a> {
@@ -52,16 +52,16 @@ pub struct Figure {
     pub cpu: f64,
 }
 
-/// Lets the contestants take turns for `rounds` rounds, after one that does not count. Each round
-/// begins with another one, so that nobody always comes after the same.
+/// Lets the contestants take turns for `rounds` rounds, after one that does not count. Each round has an
+/// order of its own.
 pub fn compete(
     mut contestants: Vec<Contestant<'_>>,
     rounds: usize,
     operations: usize,
 ) -> Vec<Figure> {
+    let mut orders = Orders::of(contestants.len());
     for round in 0..=rounds {
-        for turn in 0..contestants.len() {
-            let at = (round + turn) % contestants.len();
+        for &at in orders.round() {
             let contestant = &mut contestants[at];
             if let Some(warm_up) = &mut contestant.warm_up {
                 warm_up();
