@@ -6,7 +6,7 @@ mod redis_common;
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_testkit::{RedisServer, eventually};
-use redis_common::queue::{Ear, channel, in_line};
+use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
 use redis_common::{at_rest, hold, holder, patient, queued};
 use tokio::task::JoinHandle;
 
@@ -47,4 +47,21 @@ async fn p4_40_a_release_that_is_refused_has_told_nobody() {
         eventually(|| holder(&server).is_none() && queued(&server) == 0).await;
         at_rest(&server);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_28_who_listens_to_a_replica_is_not_told_of_what_passed_it_over() {
+    let (primary, replica) = (RedisServer::start(), RedisServer::start());
+    replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
+    eventually(|| replica.info("replication")["master_link_status"] == "up").await;
+    let locks = patient(&primary.url()).await;
+    let guard = hold(&locks).await;
+    let token = stranger(1);
+    enqueue(&primary, &token);
+    let mut ear = Ear::on(&replica, &channel(&token));
+    guard.release().await.unwrap();
+    assert!(holder(&primary).is_none(), "it was granted to one that nobody has heard");
+    // Replicated after whatever the release has replicated.
+    primary.command(&["PUBLISH", &channel(&token), "the end"]);
+    assert_eq!(ear.hears(), "the end");
 }

@@ -30,6 +30,17 @@ local function leave(token)
   redis.call('HDEL', waiters, token)
 end
 
+-- Tells the process of this token that it has the lock. Answers how many have heard: of those who
+-- listen to this server, not to its replicas. Those would be told of what nobody here has heard,
+-- and what therefore is no grant.
+local function tell(token, fence)
+  redis.set_repl(redis.REPL_NONE)
+  local message = token .. ' ' .. string.format('%.0f', fence)
+  local heard = redis.pcall('PUBLISH', channels .. string.sub(token, 1, 36), message)
+  redis.set_repl(redis.REPL_ALL)
+  return type(heard) == 'number' and heard or nil
+end
+
 -- Gives the lock, which is the caller's to give or nobody's, to the first in the queue who is alive
 -- and can be told, but to nobody behind `last`. Answers whether there was one; if not, the lock is
 -- free. It has two seconds at most to claim it.
@@ -49,9 +60,8 @@ local function hand_over(last)
         leave(token)
       else
         local fence = next_fence()
-        local message = token .. ' ' .. string.format('%.0f', fence)
-        local heard = redis.pcall('PUBLISH', channels .. string.sub(token, 1, 36), message)
-        if type(heard) == 'number' and (heard > 0 or not counted) then
+        local heard = tell(token, fence)
+        if heard and (heard > 0 or not counted) then
           leave(token)
           grant(token, fence, math.min(tonumber(lease), 2000))
           return true
