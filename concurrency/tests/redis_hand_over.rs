@@ -3,8 +3,12 @@
 
 mod redis_common;
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, LockErrorKind};
+use cache_redis::{Channel, ChannelEvent};
 use cache_testkit::{RedisServer, eventually};
 use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
 use redis_common::{at_rest, hold, holder, patient, queued};
@@ -64,4 +68,34 @@ async fn p4_28_who_listens_to_a_replica_is_not_told_of_what_passed_it_over() {
     // Replicated after whatever the release has replicated.
     primary.command(&["PUBLISH", &channel(&token), "the end"]);
     assert_eq!(ear.hears(), "the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hand_overs_are_not_listened_for_on_a_server_that_is_no_primary() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let said = Arc::clone(&heard);
+    let listening = Channel::listen(locks.connections(), "news", move |event| {
+        said.lock().unwrap().push(match event {
+            ChannelEvent::Connected => "connected".to_owned(),
+            ChannelEvent::Disconnected => "lost".to_owned(),
+            ChannelEvent::Message { payload, .. } => String::from_utf8_lossy(payload).into_owned(),
+            _ => "?".to_owned(),
+        });
+    })
+    .unwrap();
+    let last = || heard.lock().unwrap().last().cloned();
+    eventually(|| last().as_deref() == Some("connected")).await;
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    eventually(|| last().as_deref() == Some("lost")).await;
+    // Real time: some attempts to subscribe come and go.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.command(&["PUBLISH", "news", "of a replica"]);
+    assert!(listening.last_fault().unwrap().contains("not the primary"), "{listening:?}");
+    assert_eq!(last().as_deref(), Some("lost"));
+    server.command(&["REPLICAOF", "NO", "ONE"]);
+    eventually(|| last().as_deref() == Some("connected")).await;
+    server.command(&["PUBLISH", "news", "of a primary"]);
+    eventually(|| last().as_deref() == Some("of a primary")).await;
 }

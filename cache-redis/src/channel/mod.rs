@@ -37,7 +37,9 @@ pub enum ChannelEvent<'a> {
 /// A subscription to one pub/sub channel, on a connection of its own, that heals by itself. Dropping
 /// it ends it.
 ///
-/// A silent server is noticed as the [bus](crate::RedisBus) notices it. It takes Redis 6; a user
+/// A silent server is noticed as the [bus](crate::RedisBus) notices it. A replica is not listened to,
+/// and a primary that becomes one no longer: it repeats what its primary replicates, and misses what
+/// is not replicated. It takes Redis 6; a user
 /// under ACL needs `+subscribe` and `&<channel>`.
 ///
 /// ```no_run
@@ -84,7 +86,8 @@ impl Channel {
             in_order: !connections.is_cluster(),
             hear: Box::new(hear),
         };
-        let listening = Listening::new(connections.feed(), channel.into(), Arc::new(ear));
+        let feed = connections.feed().on_a_primary();
+        let listening = Listening::new(feed, channel.into(), Arc::new(ear));
         let listening = Arc::new(listening);
         let _task = Task::spawn(Arc::clone(&listening).listen());
         Ok(Self { listening, _task })

@@ -9,7 +9,8 @@
 //! 3. Heartbeats are an interval apart, counted from when they are sent. So a server that was alive
 //!    at some moment and then falls silent is given up within interval and timeout of it.
 //! 4. A node that is alive and not where others publish is lost, too: a demoted primary, a cluster
-//!    node without its cluster.
+//!    node without its cluster. A server that was named by itself is where others publish, whatever
+//!    it is, unless its listener says that only a primary will do.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use crate::error::{classify, unavailable};
 #[derive(Clone)]
 pub(crate) struct Feed {
     shared: Arc<Shared>,
+    /// What a server has to be that was named by itself.
+    named: Proof,
     /// Nodes of the cluster that were not in the URL.
     learned: Arc<Mutex<Vec<Endpoint>>>,
 }
@@ -70,7 +73,13 @@ impl Asked {
 
 impl Feed {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, learned: Arc::default() }
+        Self { shared, named: Proof::Alive, learned: Arc::default() }
+    }
+
+    /// A server that was named by itself is listened to only while it is a primary.
+    pub(crate) fn on_a_primary(mut self) -> Self {
+        self.named = Proof::Primary;
+        self
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -107,7 +116,7 @@ impl Feed {
     ) -> Result<Subscribed, CacheError> {
         let shared = &self.shared;
         let (endpoints, proof) = match &shared.config.topology {
-            Topology::Server(endpoint) => (vec![endpoint.clone()], Proof::Alive),
+            Topology::Server(endpoint) => (vec![endpoint.clone()], self.named),
             Topology::Sentinel { service, sentinels, credentials } => {
                 let named =
                     sentinel::primaries(&shared.dialer, sentinels, credentials, service).await?;
