@@ -46,7 +46,7 @@ fn reached() -> Vec<Results> {
         ("get_or_load, hybrid", 55.0),
         ("raw moka, sync", 300.0),
         ("raw moka, future", 400.0),
-        ("cached, sharded TTL store", 100.0),
+        ("cached, ShardedTtlCache", 100.0),
         ("cached, macro", 200.0),
         ("cachet", 500.0),
         ("hitbox", 1000.0),

@@ -71,7 +71,7 @@ pub(crate) type Named<P> = (&'static str, Box<P>);
 type Make = fn(Setting<'_>) -> Box<dyn Peer>;
 
 /// All, by name. The first is what others are compared with.
-pub(crate) const PEERS: [(&str, Make); 15] = [
+pub(crate) const PEERS: [(&str, Make); 20] = [
     ("raw quick_cache", |setting| Box::new(quick_cache::QuickCache::filled(setting))),
     ("get_arc, hybrid", |setting| Box::new(ours::GetArc(Ours::hybrid(setting)))),
     ("get_or_load, hybrid", |setting| Box::new(ours::GetOrLoad(Ours::hybrid(setting)))),
@@ -81,7 +81,12 @@ pub(crate) const PEERS: [(&str, Make); 15] = [
     ("raw moka, future", |setting| Box::new(moka_future::MokaFuture::filled(setting))),
     ("raw mini-moka", |setting| Box::new(mini_moka::MiniMoka::filled(setting))),
     ("raw foyer, S3-FIFO", |setting| Box::new(foyer::Foyer::filled(setting))),
-    ("cached, sharded TTL store", |setting| Box::new(cached_store::CachedStore::filled(setting))),
+    ("cached, ShardedUnboundCache", cached_store::unbound),
+    ("cached, ShardedTtlCache", cached_store::ttl),
+    ("cached, ShardedLruCache", cached_store::lru),
+    ("cached, ShardedLruTtlCache", cached_store::lru_ttl),
+    ("cached, ShardedExpiringCache", cached_store::expiring),
+    ("cached, ShardedExpiringLruCache", cached_store::expiring_lru),
     ("cached, concurrent_cached macro", |setting| {
         Box::new(cached_macro::CachedMacro::filled(setting))
     }),
