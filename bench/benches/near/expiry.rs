@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::Bench;
+use crate::peers::Hasher;
 
 /// Says that this process is one of a contestant.
 pub(crate) const AGED: &str = "aged";
@@ -112,7 +113,8 @@ pub(crate) fn aged(name: &str, seconds: usize, runtime: &Runtime) {
             age(&Ours { cache: Arc::new(cache), runtime }, &keys, time)
         }
         _ => {
-            age(&Cache::builder().max_capacity(capacity).expire_after(OwnTtl).build(), &keys, time)
+            let cache = Cache::builder().max_capacity(capacity).expire_after(OwnTtl);
+            age(&cache.build_with_hasher(Hasher::default()), &keys, time)
         }
     };
     println!("{}", serde_json::to_string(&notes).unwrap());
@@ -159,7 +161,7 @@ impl Expiry<String, Arc<(Duration, Org)>> for OwnTtl {
     }
 }
 
-impl Aging for Cache<String, Arc<(Duration, Org)>> {
+impl Aging for Cache<String, Arc<(Duration, Org)>, Hasher> {
     fn set(&self, key: &str, org: Org, ttl: Duration) {
         self.insert(key.to_owned(), Arc::new((ttl, org)));
     }

@@ -1,5 +1,5 @@
 //! `foyer` 0.22, its in-memory `Cache`, with S3-FIFO in place of its default LRU: hits then take no
-//! write lock. A hit hands out an entry that points at the value; no TTL.
+//! write lock. Another hasher than XxHash. A hit hands out an entry that points at the value; no TTL.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use cache_bench_kit::value::{Org, Size};
 use foyer_memory::{Cache, CacheBuilder, CacheProperties, S3FifoConfig};
 use tokio::runtime::Runtime;
 
-use super::{CAPACITY, Peer, Setting, Step, Writer};
+use super::{CAPACITY, Hasher, Peer, Setting, Step, Writer};
 
 pub(crate) struct Foyer {
-    cache: Cache<Box<str>, Arc<Org>>,
+    cache: Cache<Box<str>, Arc<Org>, Hasher>,
     keys: Vec<String>,
     size: Size,
 }
@@ -20,6 +20,7 @@ impl Foyer {
     pub(crate) fn filled(setting: Setting<'_>) -> Self {
         let cache = CacheBuilder::new(CAPACITY)
             .with_eviction_config(S3FifoConfig::default())
+            .with_hash_builder(Hasher::default())
             .build::<CacheProperties>();
         let (keys, size) = (setting.strings(), setting.size);
         for (id, key) in keys.iter().enumerate() {

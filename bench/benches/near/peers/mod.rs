@@ -22,6 +22,10 @@ use tokio::runtime::Runtime;
 
 use self::ours::Ours;
 
+/// What ours hashes with, and what everybody gets who lets one choose, as their documentation recommends
+/// for speed.
+pub(crate) type Hasher = foldhash::fast::RandomState;
+
 /// Entries that each may hold: twice as many as there are keys at most.
 pub(crate) const CAPACITY: usize = 20_000;
 

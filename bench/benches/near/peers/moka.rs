@@ -1,4 +1,5 @@
-//! `moka` 0.12 by itself, `sync::Cache`: bounded by entries, no TTL, values behind an `Arc`.
+//! `moka` 0.12 by itself, `sync::Cache`: bounded by entries, no TTL, values behind an `Arc`. Another hasher
+//! than SipHash, as it recommends for long strings.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -7,17 +8,18 @@ use cache_bench_kit::value::{Org, Size};
 use moka::sync::Cache;
 use tokio::runtime::Runtime;
 
-use super::{CAPACITY, Peer, Setting, Step, Writer};
+use super::{CAPACITY, Hasher, Peer, Setting, Step, Writer};
 
 pub(crate) struct Moka {
-    cache: Cache<Box<str>, Arc<Org>>,
+    cache: Cache<Box<str>, Arc<Org>, Hasher>,
     keys: Vec<String>,
     size: Size,
 }
 
 impl Moka {
     pub(crate) fn filled(setting: Setting<'_>) -> Self {
-        let cache = Cache::new(CAPACITY as u64);
+        let cache = Cache::builder().max_capacity(CAPACITY as u64);
+        let cache = cache.build_with_hasher(Hasher::default());
         let (keys, size) = (setting.strings(), setting.size);
         for (id, key) in keys.iter().enumerate() {
             cache.insert(key.as_str().into(), Arc::new(size.org(id)));

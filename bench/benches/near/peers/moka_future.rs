@@ -1,4 +1,5 @@
-//! `moka` 0.12 by itself, `future::Cache`: bounded by entries, no TTL, values behind an `Arc`.
+//! `moka` 0.12 by itself, `future::Cache`: bounded by entries, no TTL, values behind an `Arc`. Another
+//! hasher than SipHash, as it recommends for long strings.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -7,16 +8,18 @@ use cache_bench_kit::value::Org;
 use moka::future::Cache;
 use tokio::runtime::Runtime;
 
-use super::{CAPACITY, Peer, Setting};
+use super::{CAPACITY, Hasher, Peer, Setting};
 
 pub(crate) struct MokaFuture {
-    cache: Cache<Box<str>, Arc<Org>>,
+    cache: Cache<Box<str>, Arc<Org>, Hasher>,
     keys: Vec<String>,
 }
 
 impl MokaFuture {
     pub(crate) fn filled(setting: Setting<'_>) -> Self {
-        let (cache, keys) = (Cache::new(CAPACITY as u64), setting.strings());
+        let cache = Cache::builder().max_capacity(CAPACITY as u64);
+        let cache = cache.build_with_hasher(Hasher::default());
+        let keys = setting.strings();
         setting.runtime.block_on(async {
             for (id, key) in keys.iter().enumerate() {
                 cache.insert(key.as_str().into(), Arc::new(setting.size.org(id))).await;

@@ -1,16 +1,17 @@
-//! `foyer` 0.22, its in-memory cache, with S3-FIFO.
+//! `foyer` 0.22, its in-memory cache, with a policy of its, and another hasher than XxHash.
 
-use foyer_memory::{CacheBuilder, CacheProperties, S3FifoConfig};
+use foyer_memory::{CacheBuilder, CacheProperties, EvictionConfig};
 
-use super::Cache;
+use super::{Cache, Hasher};
 
-pub(crate) struct Foyer(foyer_memory::Cache<Box<str>, usize>);
+pub(crate) struct Foyer(foyer_memory::Cache<Box<str>, usize, Hasher>);
 
 impl Foyer {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, policy: impl Into<EvictionConfig>) -> Self {
         Self(
             CacheBuilder::new(capacity)
-                .with_eviction_config(S3FifoConfig::default())
+                .with_eviction_config(policy)
+                .with_hash_builder(Hasher::default())
                 .build::<CacheProperties>(),
         )
     }

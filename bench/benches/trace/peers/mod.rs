@@ -5,7 +5,12 @@ pub(crate) mod moka;
 pub(crate) mod ours;
 pub(crate) mod quick_cache;
 
+use foyer_memory::S3FifoConfig;
+
 use self::ours::Ours;
+
+/// What ours hashes with, and what everybody gets who lets one choose.
+pub(crate) type Hasher = foldhash::fast::RandomState;
 
 pub(crate) trait Cache: Send + Sync {
     /// How many of `accesses`, the numbers of keys, it could answer.
@@ -20,5 +25,7 @@ pub(crate) const CACHES: [(&str, Make); 5] = [
     ("ours, mini-moka", |capacity| Box::new(Ours::mini_moka(capacity))),
     ("raw quick_cache", |capacity| Box::new(quick_cache::QuickCache::new(capacity))),
     ("raw moka", |capacity| Box::new(moka::Moka::new(capacity))),
-    ("raw foyer, S3-FIFO", |capacity| Box::new(foyer::Foyer::new(capacity))),
+    ("raw foyer, S3-FIFO", |capacity| {
+        Box::new(foyer::Foyer::new(capacity, S3FifoConfig::default()))
+    }),
 ];

@@ -1,14 +1,15 @@
-//! `moka` 0.12, `sync::Cache`, with its TinyLFU.
+//! `moka` 0.12, `sync::Cache`, with its TinyLFU and another hasher than SipHash.
 
 use moka::sync;
 
-use super::Cache;
+use super::{Cache, Hasher};
 
-pub(crate) struct Moka(sync::Cache<Box<str>, usize>);
+pub(crate) struct Moka(sync::Cache<Box<str>, usize, Hasher>);
 
 impl Moka {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self(sync::Cache::new(capacity as u64))
+        let cache = sync::Cache::builder().max_capacity(capacity as u64);
+        Self(cache.build_with_hasher(Hasher::default()))
     }
 }
 
