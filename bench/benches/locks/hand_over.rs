@@ -1,7 +1,6 @@
 //! From the moment a holder begins the release to the moment a waiter's section runs, in another
 //! process, so to speak.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,13 +26,14 @@ const UP_TO: f64 = 0.05;
 pub(crate) fn run(bench: &Bench<'_>) {
     let runtime = &bench.runtime;
     for (way, url) in &bench.ways {
-        let heard = RefCell::new(runtime.block_on(raw::Heard::connect(url)));
+        let mut connection = runtime.block_on(raw::connection(url));
+        let mut heard = runtime.block_on(raw::Heard::connect(url));
         let contestants = vec![
-            Timed::new("a round trip, GET", || {
-                runtime.block_on(quietly(async || heard.borrow_mut().get().await))
+            Timed::new("a round trip, GET", move || {
+                runtime.block_on(quietly(async || raw::round_trip(&mut connection).await))
             }),
-            Timed::new("PUBLISH, until it is heard, raw", || {
-                runtime.block_on(quietly(async || heard.borrow_mut().publish().await))
+            Timed::new("PUBLISH, until it is heard, raw", move || {
+                runtime.block_on(quietly(async || heard.publish().await))
             }),
             pair::<Ours>(bench, url, (TOLD, 0.0)),
             pair::<Polling>(bench, url, (POLLED, UP_TO)),

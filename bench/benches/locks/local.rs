@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use allocation_counter::measure;
 use cache_bench_kit::{Bound, Contestant, Table, compete, resident};
 use cache_concurrency::LocalConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockOptions};
@@ -74,30 +73,8 @@ pub(crate) fn run(bench: &Bench<'_>) {
     let bounded = |what: &str, value, bound| bench.record.bounded(what, value, bound);
     bounded("with_lock / tokio mutex, never cleaned", ratio(0), Bound::AtMost(3.0));
     bounded("with_lock / tokio mutex, removed after use", ratio(1), Bound::AtMost(3.0));
-    let key = keys[7].as_str();
-    let columns = ["allocations", "bytes"];
-    let mut table = Table::new("locks/allocations", "Allocations of a free lock", &columns);
-    let mut row = |name: &str, call: &dyn Fn()| {
-        let info = measure(call);
-        table.row(name, &[info.count_total, info.bytes_total].map(|count| Some(count as f64)));
-    };
-    row("tokio mutex, never cleaned", &|| ready(map.with_lock(key, async {})));
-    row("tokio mutex, removed after use", &|| ready(removed.with_lock(key, async {})));
-    row("with_lock", &|| ready(local.with_lock(key, async {})).unwrap());
-    bench.record.table(table);
     assert!(removed.is_empty() && local.is_empty());
     runtime.block_on(give_up(bench, &local));
-}
-
-fn ready<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let std::task::Poll::Ready(value) =
-            future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        {
-            return value;
-        }
-    }
 }
 
 /// Callers who wait and give up, each thousand for a key of its own.

@@ -25,6 +25,13 @@ pub(crate) async fn get(connection: &mut MultiplexedConnection) {
     assert!(found.is_none());
 }
 
+/// How long that takes.
+pub(crate) async fn round_trip(connection: &mut MultiplexedConnection) -> Duration {
+    let start = Instant::now();
+    get(connection).await;
+    start.elapsed()
+}
+
 /// Our script that takes a lock, by hand.
 pub(crate) struct Script {
     connection: MultiplexedConnection,
@@ -87,12 +94,6 @@ impl Heard {
         let heard: u64 = publish.query_async(&mut self.connection).await.unwrap();
         assert_eq!(heard, 1);
         self.heard.recv().await.unwrap() - start
-    }
-
-    pub(crate) async fn get(&mut self) -> Duration {
-        let start = Instant::now();
-        get(&mut self.connection).await;
-        start.elapsed()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Taking a lock that is free, and giving it back: as multiples of a round trip.
 
-use std::cell::RefCell;
 use std::time::Instant;
 
 use cache_bench_kit::{Bound, Latencies, Table, Timed, Times, cpu_seconds, take_turns};
@@ -18,14 +17,14 @@ const TURN: usize = 400;
 pub(crate) fn run(bench: &Bench<'_>) {
     for (way, url) in &bench.ways {
         let runtime = &bench.runtime;
-        let connection = RefCell::new(runtime.block_on(raw::connection(url)));
-        let script = RefCell::new(runtime.block_on(raw::Script::connect(url)));
+        let mut connection = runtime.block_on(raw::connection(url));
+        let mut script = runtime.block_on(raw::Script::connect(url));
         let contestants = vec![
-            Timed::new("a round trip, GET", || {
-                runtime.block_on(timed(async || raw::get(&mut connection.borrow_mut()).await))
+            Timed::new("a round trip, GET", move || {
+                runtime.block_on(timed(async || raw::get(&mut connection).await))
             }),
-            Timed::new("our script to acquire, by hand", || {
-                runtime.block_on(timed(async || script.borrow_mut().acquire().await))
+            Timed::new("our script to acquire, by hand", move || {
+                runtime.block_on(timed(async || script.acquire().await))
             }),
             taken::<Ours>(bench, url),
             taken::<Polling>(bench, url),

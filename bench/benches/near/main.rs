@@ -1,22 +1,20 @@
-//! In the memory of the process: hits, writes, expiry and bytes, beside the raw engines and the caches
-//! of other crates.
+//! In the memory of the process: hits, writes and expiry, beside the raw engines and the caches of other
+//! crates.
 //!
 //! 10,000 keys at random and 64 hot ones, values of 150 bytes and of 4 KiB, one thread and two. Each
 //! key has a value of its own, as in a real cache. Ours is the hybrid with a Redis behind it and the
 //! bus up, and each backend alone.
 //!
 //! `cargo bench -p cache-bench --bench near -- 21` takes 21 rounds; words name the parts to run: `hits`,
-//! `allocations`, `instructions`, `instrumented`, `memory`, `growth`, `writes`, `expiry`.
+//! `instructions`, `instrumented`, `growth`, `writes`, `expiry`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
-mod allocations;
 mod expiry;
 mod growth;
 mod hits;
 mod instructions;
 mod instrumented;
-mod memory;
 mod peers;
 mod writes;
 
@@ -36,12 +34,10 @@ struct Bench {
 /// A part and the word that names it.
 type Part = (&'static str, fn(&Bench));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 6] = [
     ("hits", hits::run),
-    ("allocations", allocations::run),
     ("instructions", instructions::run),
     ("instrumented", instrumented::run),
-    ("memory", memory::run),
     ("growth", growth::run),
     ("writes", writes::run),
     ("expiry", expiry::run),

@@ -1,4 +1,4 @@
-//! What people write themselves: JSON in strings, in `moka` with a TTL; with another hasher than SipHash, as
+//! What people write themselves: JSON in strings, in `moka` with a TTL; with another hasher than `SipHash`, as
 //! `moka` recommends for long strings.
 
 use std::hint::black_box;

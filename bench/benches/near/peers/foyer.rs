@@ -1,5 +1,5 @@
 //! `foyer` 0.22, its in-memory `Cache`, with S3-FIFO in place of its default LRU: hits then take no
-//! write lock. Another hasher than XxHash. A hit hands out an entry that points at the value; no TTL.
+//! write lock. Another hasher than `XxHash`. A hit hands out an entry that points at the value; no TTL.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! `moka` 0.12 by itself, `future::Cache`: bounded by entries, no TTL, values behind an `Arc`. Another
-//! hasher than SipHash, as it recommends for long strings.
+//! hasher than `SipHash`, as it recommends for long strings.
 
 use std::hint::black_box;
 use std::sync::Arc;

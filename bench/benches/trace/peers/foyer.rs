@@ -1,4 +1,4 @@
-//! `foyer` 0.22, its in-memory cache, with a policy of its, and another hasher than XxHash.
+//! `foyer` 0.22, its in-memory cache, with a policy of its, and another hasher than `XxHash`.
 
 use foyer_memory::{CacheBuilder, CacheProperties, EvictionConfig};
 

@@ -1,4 +1,4 @@
-//! `moka` 0.12, `sync::Cache`, with its TinyLFU and another hasher than SipHash.
+//! `moka` 0.12, `sync::Cache`, with its TinyLFU and another hasher than `SipHash`.
 
 use moka::sync;
 
