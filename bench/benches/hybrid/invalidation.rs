@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench_kit::value::key;
+use cache_bench_kit::value::{BUDGET, key};
 use cache_bench_kit::{Bound, Latencies, Orders, Table, Times};
 use cache_core::{CacheServiceExt, CacheStore, Selector};
 use cache_hybrid::HybridCache;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep;
@@ -19,6 +19,7 @@ use crate::Bench;
 use crate::delay::Delay;
 use crate::node::{load, node};
 use crate::raw::Raw;
+use crate::tcp;
 
 /// In one turn.
 const REMOVALS: usize = 50;
@@ -186,10 +187,11 @@ struct Wire {
 }
 
 impl Wire {
-    /// What it hears comes in on the `other` runtime.
+    /// With the socket options of ours. What it hears comes in on the `other` runtime.
     async fn connect(url: &str, other: &Runtime) -> Self {
-        let client = Client::open(format!("{url}?protocol=resp3")).unwrap();
-        let says = client.get_multiplexed_async_connection().await.unwrap();
+        let client = tcp::client(&format!("{url}?protocol=resp3"));
+        let limit = AsyncConnectionConfig::new().set_response_timeout(Some(BUDGET));
+        let says = client.get_multiplexed_async_connection_with_config(&limit).await.unwrap();
         let (heard, hears) = unbounded_channel();
         let push = move |push: PushInfo| match push.kind {
             PushKind::Message => heard.send(Instant::now()).map_err(drop),

@@ -21,6 +21,8 @@ mod node;
 mod outage;
 mod raw;
 mod stampede;
+#[path = "../shared/tcp.rs"]
+mod tcp;
 #[path = "../shared/timer.rs"]
 mod timer;
 

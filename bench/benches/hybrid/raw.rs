@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cache_bench_kit::value::{BUDGET, TTL, org};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd};
+use redis::{AsyncConnectionConfig, Cmd};
+
+use crate::tcp;
 
 macro_rules! source {
     ($file:literal) => {
@@ -28,11 +30,10 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// Each call with a time limit, as ours has. `model`: a key that the hybrid has filled.
+    /// With the socket options of ours, each call with a time limit, as ours has. `model`: a key that the hybrid has filled.
     pub(crate) async fn connect(url: &str, model: &str) -> Self {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(BUDGET));
-        let client = Client::open(url).unwrap();
-        let opened = client.get_multiplexed_async_connection_with_config(&config).await;
+        let opened = tcp::client(url).get_multiplexed_async_connection_with_config(&config).await;
         let mut connection = opened.unwrap();
         let lease = script(&mut connection, source!("lease.lua")).await;
         let fill = script(&mut connection, source!("fill.lua")).await;

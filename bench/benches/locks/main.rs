@@ -19,6 +19,8 @@ mod local;
 mod ours;
 mod peers;
 mod raw;
+#[path = "../shared/tcp.rs"]
+mod tcp;
 #[path = "../shared/timer.rs"]
 mod timer;
 mod uncontended;

@@ -4,18 +4,19 @@ use std::time::{Duration, Instant};
 
 use cache_bench_kit::Times;
 use futures_util::StreamExt;
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::tcp;
 
 /// How long a call may take. A timer costs the same however long it is, and machines stand still.
 pub(crate) const BUDGET: Duration = Duration::from_secs(5);
 
-/// With a time limit for each call, as ours has.
+/// With the socket options of ours, and a time limit for each call, as ours has.
 pub(crate) async fn connection(url: &str) -> MultiplexedConnection {
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(BUDGET));
-    let client = Client::open(url).unwrap();
-    client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    tcp::client(url).get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
 /// A GET that finds nothing.
@@ -76,7 +77,7 @@ pub(crate) struct Heard {
 impl Heard {
     pub(crate) async fn connect(url: &str) -> Self {
         let (connection, channel) = (connection(url).await, format!("raw {url}"));
-        let mut subscription = Client::open(url).unwrap().get_async_pubsub().await.unwrap();
+        let mut subscription = tcp::client(url).get_async_pubsub().await.unwrap();
         subscription.subscribe(&channel).await.unwrap();
         let (tell, heard) = unbounded_channel();
         tokio::spawn(async move {

@@ -14,6 +14,8 @@ mod ours;
 mod peers;
 mod raw;
 mod reads;
+#[path = "../shared/tcp.rs"]
+mod tcp;
 #[path = "../shared/timer.rs"]
 mod timer;
 

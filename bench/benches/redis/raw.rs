@@ -1,15 +1,14 @@
 //! redis-rs by hand: `MultiplexedConnection`s, taken in turns.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use cache_bench_kit::value::{BUDGET, Org, key, org};
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, Client};
 
 use crate::KEYS;
 use crate::reads::{Reads, ReadsLarge, ReadsMany};
+use crate::tcp;
 
 /// What a connection is set to.
 #[derive(Clone, Copy)]
@@ -30,14 +29,12 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn filled(url: &str, connections: usize, settings: Settings) -> Self {
-        let mut info = url.into_connection_info().unwrap();
-        let mut config = AsyncConnectionConfig::new();
-        if !matches!(settings, Settings::Default) {
-            info = info.set_tcp_settings(tcp());
-            let timeout = matches!(settings, Settings::AsOurs).then_some(BUDGET);
-            config = config.set_response_timeout(timeout);
-        }
-        let client = Client::open(info).unwrap();
+        let config = AsyncConnectionConfig::new();
+        let (client, config) = match settings {
+            Settings::AsOurs => (tcp::client(url), config.set_response_timeout(Some(BUDGET))),
+            Settings::NoTimeout => (tcp::client(url), config.set_response_timeout(None)),
+            Settings::Default => (Client::open(url).unwrap(), config),
+        };
         let mut opened = Vec::new();
         for _ in 0..connections {
             let connection = client.get_multiplexed_async_connection_with_config(&config).await;
@@ -57,16 +54,6 @@ impl Raw {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         self.connections[turn % self.connections.len()].clone()
     }
-}
-
-fn tcp() -> TcpSettings {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(10))
-        .with_interval(Duration::from_secs(2));
-    TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(2))
 }
 
 impl Reads for Raw {

@@ -1,4 +1,5 @@
-//! `rslock` 0.10, as its README has it: `acquire` and `release`, everything else as it is.
+//! `rslock` 0.10, as its README has it: `acquire` and `release`, with the socket options of ours, everything
+//! else as it is.
 //!
 //! Its own choices: one connection; after a failed attempt it sends a release and waits for up to
 //! 200 ms at random.
@@ -9,6 +10,7 @@ use std::time::Duration;
 use ::rslock::{LockGuard, LockManager};
 
 use crate::contender::{Contender, calls};
+use crate::tcp;
 
 pub(crate) struct Rslock(LockManager);
 
@@ -17,7 +19,7 @@ impl Contender for Rslock {
     type Guard = LockGuard;
 
     async fn connect(url: &str) -> Self {
-        let locks = LockManager::new(vec![url]);
+        let locks = LockManager::from_clients(vec![tcp::client(url)]);
         // It connects when it is first asked.
         locks.acquire("warm-up", Duration::from_secs(30)).await.unwrap().release().await;
         Self(locks)
