@@ -60,8 +60,7 @@ async fn tell(weak: Weak<Inner>) {
         }
         let Some(inner) = weak.upgrade() else { return };
         if let Some(keys) = inner.teller.take() {
-            // What could not be told is owed, and replayed.
-            let _ = inner.tell_or_owe(&Selector::Keys(keys)).await;
+            inner.tell_gathered(keys).await;
         }
     }
 }
@@ -70,7 +69,7 @@ async fn replay(weak: Weak<Inner>) {
     loop {
         let Some(inner) = weak.upgrade() else { return };
         let (clock, owed) = (inner.clock.clone(), Arc::clone(&inner.owed));
-        let idle = inner.missed.len() + inner.untold.len() == 0;
+        let idle = inner.missed.len() + inner.untold.len() == 0 && inner.unused.is_empty();
         drop(inner);
         if idle {
             owed.notified().await;
@@ -79,13 +78,23 @@ async fn replay(weak: Weak<Inner>) {
         let Some(inner) = weak.upgrade() else { return };
         // Again and again, as long as something is owed.
         if inner.missed.len() > 0 {
-            drop(inner.begin_replay());
+            inner.begin_replay();
         }
         let _ = inner.told().await;
+        inner.give_back().await;
     }
 }
 
 impl Inner {
+    /// Tells of writes that were gathered. They are owed until that is done, so that none is lost
+    /// with this future.
+    pub(crate) async fn tell_gathered(&self, keys: Vec<String>) {
+        self.untold.add(&Selector::Keys(keys));
+        if self.told().await.is_err() {
+            self.owed.notify_one();
+        }
+    }
+
     async fn heard(&self, event: BusEvent) {
         match event {
             BusEvent::Removed(what) => {

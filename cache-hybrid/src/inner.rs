@@ -1,6 +1,7 @@
 //! What the clones of a store share, and how each tier is asked.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,19 +11,23 @@ use cache_core::{
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
-use crate::replay::Replay;
+use crate::leases::Unused;
+use crate::replay::{Owed, Replay};
 use crate::spans::Asked;
 use crate::stats::{Counters, bump};
 use crate::teller::Teller;
 use crate::trust::Trust;
 use crate::waiters::Waiters;
 
-/// How long a removal by prefix may take in all.
+/// How long a caller's removal by prefix may take in all.
 const SWEEP_BUDGET: Duration = Duration::from_secs(60);
+/// How long it may take when it is replayed and nobody waits: given up sooner, a long one would
+/// begin anew for ever. Each step of it has a budget of its own.
+const REPLAYED_SWEEP_BUDGET: Duration = Duration::from_secs(3_600);
 /// How long a lease on the near tier lasts that a read of the far one takes: longer than any read.
 const READ_LEASE: Duration = Duration::from_secs(60);
 
@@ -58,8 +63,14 @@ pub(crate) struct Inner {
     pub(crate) missed: Replay,
     /// What the other nodes were not told of.
     pub(crate) untold: Replay,
+    /// Leases of the far tier that nobody uses any more.
+    pub(crate) unused: Unused,
     /// Held by the task that replays.
     replaying: Arc<tokio::sync::Mutex<()>>,
+    /// What that task replays has to be looked for, which may take long.
+    sweeping: AtomicBool,
+    /// Whether its last step went well: changes with each.
+    replayed: watch::Sender<bool>,
     /// For that task.
     own: Weak<Self>,
     pub(crate) teller: Teller,
@@ -77,6 +88,13 @@ pub(crate) struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.tasks.get_mut().iter().for_each(AbortHandle::abort);
+        // Those who wrote have been told that it is done.
+        if let Some(keys) = self.teller.take_all()
+            && let (Some(bus), Ok(runtime)) = (self.bus.take(), Handle::try_current())
+        {
+            // Ends by itself: it is one message.
+            drop(runtime.spawn(async move { bus.publish(&Selector::Keys(keys)).await }));
+        }
     }
 }
 
@@ -85,11 +103,14 @@ impl Inner {
         let Parts { near, far, bus, replays } = parts;
         Arc::new_cyclic(|own| Self {
             trust: Trust::new(clock.clone(), bus.is_some()),
-            far_breaker: Breaker::new("the far tier", clock.clone()),
-            bus_breaker: Breaker::new("the bus", clock.clone()),
+            far_breaker: Breaker::new("the far tier", clock.clone(), terms.far_timeout),
+            bus_breaker: Breaker::new("the bus", clock.clone(), terms.far_timeout),
             missed: Replay::new(replays),
             untold: Replay::new(replays),
+            unused: Unused::default(),
             replaying: Arc::default(),
+            sweeping: AtomicBool::new(false),
+            replayed: watch::Sender::new(true),
             own: own.clone(),
             teller: Teller::new(clock.clone()),
             waiters: Waiters::default(),
@@ -142,6 +163,15 @@ impl Inner {
         kept
     }
 
+    /// Keeps what was loaded and is in the far tier now, as a write does: no read that began before
+    /// is kept in its place.
+    pub(crate) async fn keep_loaded(&self, lease: Option<Lease>, entry: Entry) {
+        let (Some(lease), Some(near)) = (lease, self.serving()) else { return };
+        if !matches!(near.fill_or_remove(lease, self.near_form(entry)).await, Ok(true)) {
+            bump(&self.counters.near_refused);
+        }
+    }
+
     /// Revokes and removes in the near tier, served or not.
     pub(crate) async fn near_remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
         match &self.near {
@@ -166,6 +196,7 @@ impl Inner {
         &'a self,
         asked: Asked<'a>,
         far: &'a dyn CacheStore,
+        keys: impl IntoIterator<Item = &'a str> + Clone,
         call: impl FnOnce(&'a dyn CacheStore) -> F,
     ) -> Result<T, CacheError>
     where
@@ -175,7 +206,7 @@ impl Inner {
         #[cfg(feature = "metrics")]
         let begun =
             (self.missed.len() == 0 && !self.far_breaker.is_open()).then(|| self.clock.now());
-        let found = self.ask_far(asked, far, call).await;
+        let found = self.ask_far(asked, far, keys, call).await;
         #[cfg(feature = "metrics")]
         if let Some(begun) = begun {
             self.counters.far_times.record(begun.until(self.clock.now()));
@@ -183,35 +214,38 @@ impl Inner {
         found
     }
 
-    /// Asks the far tier, after what it has missed: both within one budget, and not at all while
-    /// it does not answer.
+    /// Asks the far tier for `keys`, after what it has missed of them: both within one budget, and
+    /// not at all while it does not answer. `call` is called when it is asked, so that it can tell.
     pub(crate) fn ask_far<'a, T, F>(
         &'a self,
         asked: Asked<'a>,
         far: &'a dyn CacheStore,
+        keys: impl IntoIterator<Item = &'a str> + Clone,
         call: impl FnOnce(&'a dyn CacheStore) -> F,
     ) -> impl Future<Output = Result<T, CacheError>>
     where
         F: Future<Output = Result<T, CacheError>>,
     {
-        self.spanned(asked, self.ask_far_in_time(far, call))
+        self.spanned(asked, self.ask_far_in_time(far, keys, call))
     }
 
     async fn ask_far_in_time<'a, T, F>(
         &'a self,
         far: &'a dyn CacheStore,
+        keys: impl IntoIterator<Item = &'a str> + Clone,
         call: impl FnOnce(&'a dyn CacheStore) -> F,
     ) -> Result<T, CacheError>
     where
         F: Future<Output = Result<T, CacheError>>,
     {
         let mut budget = self.terms.far_timeout;
-        if self.missed.len() > 0 {
+        if self.missed.owed(keys.clone()) != Owed::Nothing {
             let begun = self.clock.now();
-            self.caught_up(budget).await?;
+            let is_owed = || self.missed.owed(keys.clone()) != Owed::Nothing;
+            self.caught_up(is_owed, budget).await?;
             budget = budget.saturating_sub(begun.until(self.clock.now()));
         }
-        self.guarded_for(budget, &self.far_breaker, call(far)).await
+        self.guarded_for(budget, &self.far_breaker, || call(far)).await
     }
 
     /// A call within its budget, unless the other side does not answer at present.
@@ -220,19 +254,22 @@ impl Inner {
         breaker: &Breaker,
         call: impl Future<Output = Result<T, CacheError>>,
     ) -> Result<T, CacheError> {
-        self.guarded_for(self.terms.far_timeout, breaker, call).await
+        self.guarded_for(self.terms.far_timeout, breaker, || call).await
     }
 
-    async fn guarded_for<T>(
+    async fn guarded_for<T, F>(
         &self,
         budget: Duration,
         breaker: &Breaker,
-        call: impl Future<Output = Result<T, CacheError>>,
-    ) -> Result<T, CacheError> {
+        call: impl FnOnce() -> F,
+    ) -> Result<T, CacheError>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
         let permit = breaker.admit()?;
         let result = tokio::select! {
             biased;
-            result = call => result,
+            result = call() => result,
             () = self.clock.sleep_until(permit.begun() + budget) => {
                 let message = format!("no answer within {budget:?}");
                 Err(CacheError::new(ErrorKind::Timeout, message))
@@ -242,20 +279,35 @@ impl Inner {
         result
     }
 
-    /// Has what the far tier has missed replayed. Before that is done it is unavailable: what it
-    /// holds may be out of date.
-    async fn caught_up(&self, budget: Duration) -> Result<(), CacheError> {
+    /// Has what the far tier has missed replayed, until nothing is owed of what the caller asks for:
+    /// what the far tier holds of it may be out of date till then.
+    pub(crate) async fn caught_up(
+        &self,
+        is_owed: impl Fn() -> bool,
+        budget: Duration,
+    ) -> Result<(), CacheError> {
         let behind = || {
-            let message = "invalidations that the far tier has missed are being replayed";
+            let message = "an invalidation that the far tier has missed is being replayed";
             Err(CacheError::new(ErrorKind::Unavailable, message))
         };
-        // While it is under way already nobody waits for it.
-        let Some(replayed) = self.begin_replay() else { return behind() };
-        tokio::select! {
-            biased;
-            replayed = replayed => replayed.unwrap_or_else(|_| behind()),
-            () = self.clock.sleep_until(self.clock.now() + budget) => behind(),
+        let until = self.clock.now() + budget;
+        let mut replayed = self.replayed.subscribe();
+        while is_owed() {
+            // A sweep may take long: nobody waits for one that others have begun.
+            if self.sweeping.load(Ordering::Acquire) {
+                return behind();
+            }
+            self.begin_replay();
+            let went_well = tokio::select! {
+                biased;
+                _ = replayed.changed() => *replayed.borrow_and_update(),
+                () = self.clock.sleep_until(until) => false,
+            };
+            if !went_well {
+                return behind();
+            }
         }
+        Ok(())
     }
 
     /// Begins to replay what the far tier has missed, unless that is under way; then the bus is
@@ -263,42 +315,85 @@ impl Inner {
     ///
     /// In a task of its own, which ends by itself: a sweep may take long, and neither calls nor the
     /// bus wait for that; and one that was given up with its caller would begin anew with each.
-    pub(crate) fn begin_replay(&self) -> Option<oneshot::Receiver<Result<(), CacheError>>> {
-        let (own, runtime) = (self.own.upgrade()?, Handle::try_current().ok()?);
-        let turn = Arc::clone(&self.replaying).try_lock_owned().ok()?;
-        let (end, ended) = oneshot::channel();
-        runtime.spawn(async move {
+    pub(crate) fn begin_replay(&self) {
+        let (Some(own), Ok(runtime)) = (self.own.upgrade(), Handle::try_current()) else { return };
+        let Ok(turn) = Arc::clone(&self.replaying).try_lock_owned() else { return };
+        drop(runtime.spawn(async move {
             let replayed = own.replay().await;
             drop(turn);
-            // Whoever has asked may have gone.
-            let _ = end.send(replayed);
+            own.replayed.send_replace(replayed);
             // What could not be told is owed, and tried again.
             let _ = own.told().await;
-        });
-        Some(ended)
+        }));
     }
 
-    async fn replay(&self) -> Result<(), CacheError> {
-        let Some(far) = &self.far else { return Ok(()) };
-        while let Some(batch) = self.missed.next() {
-            let budget = self.removal_budget(&batch.what);
-            let replayed = self.guarded_for(budget, &self.far_breaker, far.remove(&batch.what));
-            self.spanned(Asked::selected("replay", &batch.what), replayed).await?;
-            // The bus may be lost for longer: that keeps nobody from the far tier.
-            self.owe_bus(&batch.what);
-            self.missed.done(&batch);
+    /// Replays all that is owed to the far tier; true if it has that then. One removal that fails
+    /// does not keep the others from being tried.
+    async fn replay(&self) -> bool {
+        let Some(far) = &self.far else { return true };
+        loop {
+            let (batches, mut went_well) = (self.missed.batches(), true);
+            if batches.is_empty() {
+                tracing::debug!("the far tier has what it had missed of invalidations");
+                return true;
+            }
+            for batch in batches {
+                let sweep = Sweep::of(&self.sweeping, &batch.what);
+                let replayed = self.replay_one(&**far, &batch.what).await;
+                drop(sweep);
+                match replayed {
+                    Ok(()) => {
+                        // The bus may be lost for longer: that keeps nobody from the far tier.
+                        self.owe_bus(&batch.what);
+                        self.missed.done(&batch);
+                        self.replayed.send_replace(true);
+                    }
+                    Err(error) if is_refused(&error) => {
+                        tracing::error!(%error, "the far tier refuses an invalidation for good");
+                        self.missed.give_up(&batch);
+                    }
+                    Err(_) => went_well = false,
+                }
+                if self.far_breaker.is_open() {
+                    return false;
+                }
+            }
+            if !went_well {
+                return false;
+            }
         }
-        tracing::info!("the far tier has what it had missed of invalidations");
-        Ok(())
+    }
+
+    async fn replay_one(&self, far: &dyn CacheStore, what: &Selector) -> Result<(), CacheError> {
+        let budget = match what {
+            Selector::Keys(_) => self.terms.far_timeout,
+            _ => REPLAYED_SWEEP_BUDGET,
+        };
+        let replayed = self.guarded_for(budget, &self.far_breaker, || far.remove(what));
+        self.spanned(Asked::selected("replay", what), replayed).await.map(drop)
     }
 
     /// Tells what could not be told.
     pub(crate) async fn told(&self) -> Result<(), CacheError> {
-        while let Some(batch) = self.untold.next() {
+        for batch in self.untold.batches() {
             self.tell(&batch.what).await?;
             self.untold.done(&batch);
         }
         Ok(())
+    }
+
+    /// Gives leases back that nobody uses any more, so that other nodes need not wait until they
+    /// have run out.
+    pub(crate) async fn give_back(&self) {
+        let Some(far) = &self.far else { return };
+        while let Some(lease) = self.unused.next(self.clock.now()) {
+            let key = lease.key().to_owned();
+            let given = self.guarded(&self.far_breaker, far.abandon(lease.clone())).await;
+            if given.is_err() {
+                return self.unused.add(lease);
+            }
+            self.waiters.wake_key(&key);
+        }
     }
 
     /// Removes in the far tier and tells the bus. What does not reach them is owed.
@@ -309,15 +404,15 @@ impl Inner {
             // A bus that the far tier knows: one call, which is up or down as a whole.
             (Some(far), Some(bus)) if bus.as_any().is_some() => {
                 bump(&self.counters.told);
-                let removed = far.remove_and_tell(what, &**bus);
-                let removed = self.guarded_for(budget, breaker, removed);
+                let remove = || far.remove_and_tell(what, &**bus);
+                let removed = self.guarded_for(budget, breaker, remove);
                 let removed = self.spanned(asked, removed).await;
-                removed.inspect_err(|_| self.owe_far(what))
+                removed.inspect_err(|error| self.owe_unless_refused(error, what))
             }
             (Some(far), _) => {
-                let removed = self.guarded_for(budget, breaker, far.remove(what));
+                let removed = self.guarded_for(budget, breaker, || far.remove(what));
                 let removed = self.spanned(asked, removed).await;
-                let removed = removed.inspect_err(|_| self.owe_far(what))?;
+                let removed = removed.inspect_err(|error| self.owe_unless_refused(error, what))?;
                 self.tell_or_owe(what).await.map(|()| removed)
             }
             (None, _) => self.tell_or_owe(what).await.map(|()| None),
@@ -344,6 +439,15 @@ impl Inner {
         self.tell(what).await.inspect_err(|_| self.owe_bus(what))
     }
 
+    /// After a change of the far tier that failed: it may have been made or not, but for what is
+    /// refused before it is tried.
+    pub(crate) fn owe_unless_refused(&self, error: &CacheError, what: &Selector) {
+        use ErrorKind::{Config, InvalidKey, Serialization, TooLarge};
+        if !matches!(error.kind(), Config | InvalidKey | Serialization | TooLarge) {
+            self.owe_far(what);
+        }
+    }
+
     /// An invalidation did not reach the far tier, and so nobody.
     pub(crate) fn owe_far(&self, what: &Selector) {
         self.missed.add(what);
@@ -362,6 +466,30 @@ impl Inner {
         if self.bus.is_some() {
             self.untold.add(what);
             self.owed.notify_one();
+        }
+    }
+}
+
+/// Whether the other side has answered and will answer the same whenever it is asked.
+fn is_refused(error: &CacheError) -> bool {
+    !error.is_retryable() && !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+}
+
+/// Says that a sweep is under way, until dropped.
+struct Sweep<'a>(Option<&'a AtomicBool>);
+
+impl<'a> Sweep<'a> {
+    fn of(sweeping: &'a AtomicBool, what: &Selector) -> Self {
+        let is_sweep = !matches!(what, Selector::Keys(_));
+        sweeping.store(is_sweep, Ordering::Release);
+        Self(is_sweep.then_some(sweeping))
+    }
+}
+
+impl Drop for Sweep<'_> {
+    fn drop(&mut self) {
+        if let Some(sweeping) = self.0 {
+            sweeping.store(false, Ordering::Release);
         }
     }
 }

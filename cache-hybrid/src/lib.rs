@@ -6,6 +6,7 @@ mod builder;
 mod cache;
 mod inner;
 mod latency;
+mod leases;
 mod look;
 mod replay;
 mod spans;

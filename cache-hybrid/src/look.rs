@@ -26,7 +26,7 @@ impl TieredStore {
         check_key(key)?;
         match &self.0.far {
             Some(far) => {
-                self.0.ask_far(Asked::key("fetch", key), &**far, |far| far.fetch(key)).await
+                self.0.ask_far(Asked::key("fetch", key), &**far, [key], |far| far.fetch(key)).await
             }
             None => Ok(None),
         }

@@ -2,10 +2,11 @@
 //!
 //! Rules:
 //!
-//! 1. Each key is kept once, with its last invalidation; so is each prefix. Everything covers the
-//!    rest.
+//! 1. Each key is kept once, with its last invalidation; so is each prefix. What a prefix or
+//!    everything covers is not kept besides.
 //! 2. There is a bound; beyond it the oldest is dropped and counted.
 //! 3. What is added while a replay is under way is replayed again: the replay may have come first.
+//! 4. Keys come before what has to be looked for: who waits for a key waits for no sweep.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,11 +29,13 @@ pub(crate) struct Replay {
 struct Queue {
     /// By age.
     kept: BTreeMap<u64, What>,
-    numbers: HashMap<What, u64>,
+    keys: HashMap<String, u64>,
+    prefixes: HashMap<String, u64>,
+    all: Option<u64>,
     last: u64,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 enum What {
     Key(String),
     Prefix(String),
@@ -45,20 +48,82 @@ pub(crate) struct Batch {
     numbers: Vec<u64>,
 }
 
+/// Whether an invalidation that is kept concerns a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    Nothing,
+    /// The key itself.
+    Key,
+    /// What has to be looked for: its prefix, or everything.
+    Sweep,
+}
+
 impl Queue {
     fn forget(&mut self, number: u64) {
-        if let Some(what) = self.kept.remove(&number) {
-            self.numbers.remove(&what);
+        match self.kept.remove(&number) {
+            Some(What::Key(key)) => drop(self.keys.remove(&key)),
+            Some(What::Prefix(prefix)) => drop(self.prefixes.remove(&prefix)),
+            Some(What::All) => self.all = None,
+            None => {}
         }
     }
 
-    fn add(&mut self, what: What) {
-        if let Some(number) = self.numbers.get(&what).copied() {
-            self.forget(number);
-        }
+    /// Keeps it as the youngest.
+    fn keep(&mut self, what: What) {
         self.last += 1;
-        self.kept.insert(self.last, what.clone());
-        self.numbers.insert(what, self.last);
+        let before = match &what {
+            What::Key(key) => self.keys.insert(key.clone(), self.last),
+            What::Prefix(prefix) => self.prefixes.insert(prefix.clone(), self.last),
+            What::All => self.all.replace(self.last),
+        };
+        if let Some(before) = before {
+            self.kept.remove(&before);
+        }
+        self.kept.insert(self.last, what);
+    }
+
+    /// What covers keys that begin so: that prefix or a shorter one, or everything.
+    fn covering(&self, start: &str) -> Option<What> {
+        if self.all.is_some() {
+            return Some(What::All);
+        }
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        let mut prefixes = (0..=start.len()).filter_map(|end| start.get(..end));
+        let prefix = prefixes.find(|prefix| self.prefixes.contains_key(*prefix))?;
+        Some(What::Prefix(prefix.to_owned()))
+    }
+
+    fn add(&mut self, what: &Selector) {
+        match what {
+            Selector::Keys(keys) => {
+                for key in keys {
+                    // Rule 3: the one that covers it may be under way.
+                    self.keep(self.covering(key).unwrap_or_else(|| What::Key(key.clone())));
+                }
+            }
+            Selector::Prefix(prefix) => {
+                if let Some(covering) = self.covering(prefix) {
+                    return self.keep(covering);
+                }
+                let covered = |what: &What| match what {
+                    What::Key(inner) | What::Prefix(inner) => inner.starts_with(prefix.as_str()),
+                    What::All => false,
+                };
+                self.kept.retain(|_, what| !covered(what));
+                self.keys.retain(|key, _| !key.starts_with(prefix.as_str()));
+                self.prefixes.retain(|inner, _| !inner.starts_with(prefix.as_str()));
+                self.keep(What::Prefix(prefix.clone()));
+            }
+            // Also what is not known yet: too much is removed rather than too little.
+            _ => {
+                self.kept.clear();
+                self.keys.clear();
+                self.prefixes.clear();
+                self.keep(What::All);
+            }
+        }
     }
 }
 
@@ -78,24 +143,7 @@ impl Replay {
 
     pub(crate) fn add(&self, what: &Selector) {
         let mut queue = self.queue.lock();
-        match what {
-            Selector::Keys(keys) => keys.iter().for_each(|key| queue.add(What::Key(key.clone()))),
-            Selector::Prefix(prefix) => {
-                let covered = |what: &What| match what {
-                    What::Key(inner) | What::Prefix(inner) => inner.starts_with(prefix.as_str()),
-                    What::All => false,
-                };
-                queue.kept.retain(|_, what| !covered(what));
-                queue.numbers.retain(|what, _| !covered(what));
-                queue.add(What::Prefix(prefix.clone()));
-            }
-            // Also what is not known yet: too much is removed rather than too little.
-            _ => {
-                queue.kept.clear();
-                queue.numbers.clear();
-                queue.add(What::All);
-            }
-        }
+        queue.add(what);
         while queue.kept.len() > self.capacity {
             let Some((&oldest, _)) = queue.kept.first_key_value() else { break };
             queue.forget(oldest);
@@ -109,26 +157,48 @@ impl Replay {
         self.len.store(queue.kept.len(), Ordering::Release);
     }
 
-    /// What is to be replayed next.
-    pub(crate) fn next(&self) -> Option<Batch> {
+    /// What is kept that concerns one of the keys. Nearly always nothing is kept at all.
+    #[inline]
+    pub(crate) fn owed<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Owed {
+        if self.len() == 0 { Owed::Nothing } else { self.owed_of_some(keys) }
+    }
+
+    #[cold]
+    fn owed_of_some<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Owed {
         let queue = self.queue.lock();
-        let (first, what) = queue.kept.first_key_value()?;
-        let what = match what {
-            What::All => Selector::All,
-            What::Prefix(prefix) => Selector::Prefix(prefix.clone()),
-            What::Key(_) => {
-                let mut batch = Batch { what: Selector::All, numbers: Vec::new() };
-                let mut keys = Vec::new();
-                for (number, what) in queue.kept.iter().take(BATCH) {
-                    let What::Key(key) = what else { break };
-                    keys.push(key.clone());
-                    batch.numbers.push(*number);
-                }
-                batch.what = Selector::Keys(keys);
-                return Some(batch);
+        let mut owed = Owed::Nothing;
+        for key in keys {
+            if queue.covering(key).is_some() {
+                return Owed::Sweep;
             }
-        };
-        Some(Batch { what, numbers: vec![*first] })
+            if queue.keys.contains_key(key) {
+                owed = Owed::Key;
+            }
+        }
+        owed
+    }
+
+    /// All that is to be replayed.
+    pub(crate) fn batches(&self) -> Vec<Batch> {
+        let queue = self.queue.lock();
+        let (mut batches, mut sweeps, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, what) in &queue.kept {
+            let what = match what {
+                What::Key(key) => {
+                    keys.push((*number, key));
+                    continue;
+                }
+                What::Prefix(prefix) => Selector::Prefix(prefix.clone()),
+                What::All => Selector::All,
+            };
+            sweeps.push(Batch { what, numbers: vec![*number] });
+        }
+        for keys in keys.chunks(BATCH) {
+            let (numbers, keys) = keys.iter().map(|(number, key)| (number, (*key).clone())).unzip();
+            batches.push(Batch { what: Selector::Keys(keys), numbers });
+        }
+        batches.append(&mut sweeps);
+        batches
     }
 
     /// It has been replayed; what was added again meanwhile has another number and stays.
@@ -137,6 +207,12 @@ impl Replay {
         batch.numbers.iter().for_each(|number| queue.forget(*number));
         self.len.store(queue.kept.len(), Ordering::Release);
     }
+
+    /// It is refused, whenever it is tried.
+    pub(crate) fn give_up(&self, batch: &Batch) {
+        self.done(batch);
+        self.dropped.fetch_add(batch.numbers.len() as u64, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -144,12 +220,11 @@ mod tests {
     use super::*;
 
     fn drain(replay: &Replay) -> Vec<Selector> {
-        let next = || {
-            let batch = replay.next()?;
+        let done = |batch: Batch| {
             replay.done(&batch);
-            Some(batch.what)
+            batch.what
         };
-        std::iter::from_fn(next).collect()
+        replay.batches().into_iter().map(done).collect()
     }
 
     fn keys(keys: &[&str]) -> Selector {
@@ -157,43 +232,72 @@ mod tests {
     }
 
     #[test]
-    fn each_key_once_in_the_order_of_its_last() {
+    fn each_key_once_in_the_order_of_its_last_and_sweeps_after() {
         let replay = Replay::new(10);
         replay.add(&keys(&["a", "b"]));
         replay.add(&Selector::Prefix("x".into()));
-        replay.add(&keys(&["xy", "a"]));
+        replay.add(&keys(&["c", "a"]));
         assert_eq!(replay.len(), 4);
-        let prefix = Selector::Prefix("x".into());
-        assert_eq!(drain(&replay), [keys(&["b"]), prefix, keys(&["xy", "a"])]);
-        assert_eq!(replay.len(), 0);
-        assert!(replay.queue.lock().numbers.is_empty());
+        assert_eq!(drain(&replay), [keys(&["b", "c", "a"]), Selector::Prefix("x".into())]);
+        let queue = replay.queue.lock();
+        assert!(replay.len() == 0 && queue.keys.is_empty() && queue.prefixes.is_empty());
     }
 
     #[test]
-    fn what_covers_others_replaces_them() {
+    fn what_covers_others_stands_for_them() {
         let replay = Replay::new(10);
         replay.add(&keys(&["x1", "b"]));
         replay.add(&Selector::Prefix("x".into()));
         assert_eq!(replay.len(), 2);
+        for more in [keys(&["x2"]), Selector::Prefix("x3".into()), Selector::Prefix("x".into())] {
+            replay.add(&more);
+            assert_eq!(replay.len(), 2);
+        }
         replay.add(&Selector::All);
+        replay.add(&keys(&["b", "c"]));
+        replay.add(&Selector::Prefix("y".into()));
         assert_eq!(drain(&replay), [Selector::All]);
+        assert!(replay.queue.lock().all.is_none());
     }
 
     #[test]
-    fn the_oldest_goes_first() {
+    fn what_is_owed_of_a_key() {
+        let replay = Replay::new(10);
+        assert_eq!(replay.owed(["a"]), Owed::Nothing);
+        replay.add(&keys(&["a"]));
+        replay.add(&Selector::Prefix("ö:".into()));
+        assert_eq!(replay.owed(["b", "ö", "aa"]), Owed::Nothing);
+        assert_eq!(replay.owed(["b", "a"]), Owed::Key);
+        assert_eq!(replay.owed(["a", "ö:1"]), Owed::Sweep);
+        replay.add(&Selector::All);
+        assert_eq!(replay.owed(["b"]), Owed::Sweep);
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_never_what_covers_the_rest() {
         let replay = Replay::new(3);
         replay.add(&keys(&["a", "b", "c", "d", "e"]));
         assert_eq!((replay.len(), replay.dropped()), (3, 2));
         assert_eq!(drain(&replay), [keys(&["c", "d", "e"])]);
+        replay.add(&Selector::All);
+        replay.add(&keys(&["a", "b", "c", "d", "e"]));
+        assert_eq!(drain(&replay), [Selector::All]);
+        assert_eq!(replay.dropped(), 2);
     }
 
     #[test]
     fn what_is_added_during_a_replay_stays() {
         let replay = Replay::new(3);
         replay.add(&keys(&["a", "b"]));
-        let batch = replay.next().unwrap();
+        let batches = replay.batches();
         replay.add(&keys(&["a"]));
-        replay.done(&batch);
+        batches.iter().for_each(|batch| replay.done(batch));
         assert_eq!(drain(&replay), [keys(&["a"])]);
+        // So does what covers it.
+        replay.add(&Selector::Prefix("x".into()));
+        let batches = replay.batches();
+        replay.add(&keys(&["x1"]));
+        batches.iter().for_each(|batch| replay.done(batch));
+        assert_eq!(drain(&replay), [Selector::Prefix("x".into())]);
     }
 }

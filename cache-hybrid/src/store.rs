@@ -58,6 +58,23 @@ impl TieredStore {
         }
     }
 
+    /// Tells of what was written and is to be told together with others, and tries once what is owed
+    /// to the far tier and to the bus: before the process or its connections end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it leaves what is not told to be told later.
+    pub async fn flush(&self) {
+        let inner = &self.0;
+        if let Some(keys) = inner.teller.take_all() {
+            inner.tell_gathered(keys).await;
+        }
+        // What fails stays owed, for as long as the store is there.
+        let _ = inner.caught_up(|| inner.missed.len() > 0, inner.terms.far_timeout).await;
+        let _ = inner.told().await;
+        inner.give_back().await;
+    }
+
     /// How long reads of the far tier have taken so far, those included that failed. Those are not
     /// that the circuit breaker refused, or that waited for invalidations to be replayed.
     #[cfg(feature = "metrics")]
@@ -78,13 +95,22 @@ impl TieredStore {
             leases.push(inner.read_lease(key).await);
         }
         let asked = Asked::keys("fetch_many", keys.len());
-        let found = inner.read_far(asked, far, |far| far.fetch_many(keys)).await?;
+        let names = keys.iter().map(String::as_str);
+        let found = inner.read_far(asked, far, names, |far| far.fetch_many(keys)).await?;
         for (lease, entry) in leases.into_iter().zip(&found) {
             if let Some(entry) = entry {
                 inner.keep(lease, entry.clone()).await;
             }
         }
         Ok(found)
+    }
+
+    /// Sees to a lease of the far tier that was not even asked for its end.
+    fn give_back(&self, unused: Option<Lease>) {
+        if let Some(lease) = unused {
+            self.0.unused.add(lease);
+            self.0.owed.notify_one();
+        }
     }
 
     async fn lease_both(
@@ -107,7 +133,7 @@ impl TieredStore {
         // Before the far one: so it covers the time from before the loader runs.
         let near = inner.near_lease(key, ttl).await;
         let asked = inner
-            .ask_far(Asked::key("lease", key), &**far, |far| match replaces {
+            .ask_far(Asked::key("lease", key), &**far, [key], |far| match replaces {
                 true => far.lease_to_replace(key, ttl),
                 false => far.lease(key, ttl),
             })
@@ -163,7 +189,7 @@ impl CacheStore for TieredStore {
         }
         let lease = inner.read_lease(key).await;
         let asked = Asked::key("fetch", key);
-        let found = inner.read_far(asked, &**far, |far| far.fetch(key)).await?;
+        let found = inner.read_far(asked, &**far, [key], |far| far.fetch(key)).await?;
         if let Some(entry) = &found {
             inner.keep(lease, entry.clone()).await;
         }
@@ -263,13 +289,17 @@ impl CacheStore for TieredStore {
             return Ok(inner.keep(near_lease, entry).await);
         };
         let name = far_lease.key().to_owned();
-        let asked = Asked::key("fill", &name);
-        let filled = inner.ask_far(asked, &**far, |far| far.fill(far_lease, entry.clone())).await;
-        // If nobody knows whether it is there: the near lease alone says that nothing has changed,
-        // as long as the bus is up.
-        if !matches!(filled, Ok(false)) {
-            inner.keep(near_lease, entry).await;
+        let (asked, mut unused) = (Asked::key("fill", &name), Some(far_lease.clone()));
+        let filled = inner.ask_far(asked, &**far, [name.as_str()], |far| {
+            unused = None;
+            far.fill(far_lease, entry.clone())
+        });
+        let filled = filled.await;
+        // Else the key has changed, or nobody knows whether it has: a removal by hand is not told.
+        if matches!(filled, Ok(true)) {
+            inner.keep_loaded(near_lease, entry).await;
         }
+        self.give_back(unused);
         // The bus tells other nodes. A load of this one may wait as well: it was detached.
         inner.waiters.wake_key(&name);
         filled
@@ -285,8 +315,14 @@ impl CacheStore for TieredStore {
         match (&self.0.far, lease.into_tiers()) {
             (Some(far), (_, Some(lease))) => {
                 let name = lease.key().to_owned();
-                let asked = Asked::key("abandon", &name);
-                let abandoned = self.0.ask_far(asked, &**far, |far| far.abandon(lease)).await;
+                let (asked, mut unused) = (Asked::key("abandon", &name), Some(lease.clone()));
+                // Whatever is owed of the key: giving a lease back changes no value.
+                let abandoned = self.0.ask_far(asked, &**far, [], |far| {
+                    unused = None;
+                    far.abandon(lease)
+                });
+                let abandoned = abandoned.await;
+                self.give_back(unused);
                 self.0.waiters.wake_key(&name);
                 abandoned
             }

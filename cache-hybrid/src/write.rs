@@ -31,7 +31,7 @@
 //! then as if it had failed: the near tier is purged, and a removal is owed to the far one, which
 //! comes before anything else is asked of it.
 
-use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector};
+use cache_core::{CacheError, Entry, Lease, Selector};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 
@@ -134,19 +134,23 @@ impl Inner {
 
     async fn write_far(&self, what: &Selector, key: &str, entry: Entry) -> Result<(), CacheError> {
         if let Some(far) = self.far.as_deref() {
+            let (asked, mut sent) = (Asked::key("store", key), false);
             if let Some(bus) = &self.bus
                 && bus.as_any().is_some()
-                && self.teller.may_tell()
+                && self.teller.may_tell(key)
             {
                 bump(&self.counters.told);
-                let asked = Asked::key("store", key);
-                let written =
-                    self.ask_far(asked, far, |far| far.store_and_tell(key, entry, &**bus));
-                return written.await.inspect_err(|error| self.perhaps_owe(error, what));
+                let written = self.ask_far(asked, far, [key], |far| {
+                    sent = true;
+                    far.store_and_tell(key, entry, &**bus)
+                });
+                return written.await.inspect_err(|error| self.owe_if(sent, error, what));
             }
-            let asked = Asked::key("store", key);
-            let written = self.ask_far(asked, far, |far| far.store(key, entry)).await;
-            written.inspect_err(|error| self.perhaps_owe(error, what))?;
+            let written = self.ask_far(asked, far, [key], |far| {
+                sent = true;
+                far.store(key, entry)
+            });
+            written.await.inspect_err(|error| self.owe_if(sent, error, what))?;
         }
         self.tell_written(what).await
     }
@@ -157,40 +161,35 @@ impl Inner {
         what: &Selector,
     ) -> Result<(), CacheError> {
         if let Some(far) = self.far.as_deref() {
-            let asked = Asked::keys("store_many", entries.len());
-            let written = self.ask_far(asked, far, |far| far.store_many(entries)).await;
-            written.inspect_err(|error| self.perhaps_owe(error, what))?;
+            let (asked, mut sent) = (Asked::keys("store_many", entries.len()), false);
+            let Selector::Keys(keys) = what else { return Ok(()) };
+            let written = self.ask_far(asked, far, keys.iter().map(String::as_str), |far| {
+                sent = true;
+                far.store_many(entries)
+            });
+            written.await.inspect_err(|error| self.owe_if(sent, error, what))?;
         }
         self.tell_written(what).await
     }
 
-    /// Tells of writes: at once, or within a millisecond together with others.
+    /// Tells of writes: of each key at once, or within a millisecond together with others if it was
+    /// told of just now.
     async fn tell_written(&self, what: &Selector) -> Result<(), CacheError> {
-        if self.bus.is_none() {
-            return Ok(());
-        }
-        if self.teller.may_tell() {
-            return self.tell_or_owe(what).await;
-        }
-        if let Selector::Keys(keys) = what {
-            self.teller.add(keys.iter().cloned());
+        let (Some(_), Selector::Keys(keys)) = (&self.bus, what) else { return Ok(()) };
+        let (now, later): (Vec<_>, Vec<_>) =
+            keys.iter().cloned().partition(|key| self.teller.may_tell(key));
+        if !later.is_empty() {
+            self.teller.add(later);
             self.gathered.notify_one();
         }
-        Ok(())
+        if now.is_empty() { Ok(()) } else { self.tell_or_owe(&Selector::Keys(now)).await }
     }
 
     /// After a write that failed the far tier may have the old value, the new one or neither. Then
-    /// it is to have none; but what it refused for good leaves all as it was.
-    fn perhaps_owe(&self, error: &CacheError, what: &Selector) {
-        let refused = matches!(
-            error.kind(),
-            ErrorKind::TooLarge
-                | ErrorKind::InvalidKey
-                | ErrorKind::Serialization
-                | ErrorKind::Config
-        );
-        if !refused {
-            self.owe_far(what);
+    /// it is to have none; but what was not sent, or refused for good, leaves all as it was.
+    fn owe_if(&self, sent: bool, error: &CacheError, what: &Selector) {
+        if sent {
+            self.owe_unless_refused(error, what);
         }
     }
 }

@@ -141,6 +141,48 @@ async fn p2_06_a_storm_of_writes_is_not_a_storm_of_reads() {
     assert!(fleet.hub.published() <= 110, "{} messages", fleet.hub.published());
 }
 
+/// Writes that are told together with others are told although their node goes at once.
+#[tokio::test]
+async fn p2_01_what_was_written_is_told_although_the_cache_is_dropped() {
+    for flushed in [false, true] {
+        let fleet = Fleet::new();
+        let (a, b) = (fleet.node().await, fleet.node().await);
+        a.set("k", 1).await;
+        fleet.clock.advance(Duration::from_millis(1));
+        let_others_run().await;
+        assert_eq!(b.get("k").await, Some(1));
+        a.set("k", 2).await;
+        let_others_run().await;
+        assert_eq!(b.get("k").await, Some(2));
+        a.set("k", 3).await;
+        let_others_run().await;
+        assert_eq!(b.holds("k"), Some(2), "else there is nothing to test");
+        if flushed {
+            a.cache.tiers().flush().await;
+        }
+        drop(a);
+        eventually(|| b.holds("k").is_none()).await;
+        assert_eq!(b.get("k").await, Some(3));
+    }
+}
+
+#[tokio::test]
+async fn writes_of_different_keys_are_told_at_once() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    for key in ["x", "y"] {
+        a.set(key, 1).await;
+        let_others_run().await;
+        assert_eq!(b.get(key).await, Some(1));
+    }
+    fleet.clock.advance(Duration::from_millis(1));
+    for key in ["x", "y"] {
+        a.set(key, 2).await;
+        let_others_run().await;
+        assert_eq!(b.get(key).await, Some(2));
+    }
+}
+
 #[tokio::test]
 async fn p2_03_a_near_tier_that_cannot_be_emptied_is_not_served() {
     let fleet = Fleet::new();

@@ -6,8 +6,8 @@ mod fleet;
 
 use std::time::Duration;
 
-use cache_core::{CacheServiceExt, CacheStore, ErrorKind};
-use cache_testkit::{Operation, eventually, let_others_run};
+use cache_core::{CacheServiceExt, CacheStore, ErrorKind, Policy, Selector};
+use cache_testkit::{Gate, Operation, eventually, let_others_run};
 use fleet::{Fleet, TTL};
 
 #[tokio::test]
@@ -127,12 +127,127 @@ async fn p5_a_bus_that_fails_keeps_nobody_from_the_far_tier() {
     let_others_run().await;
     assert!(a.cache.invalidate("k").await.is_err(), "nobody was told");
     assert_eq!(a.get("k").await, None);
-    a.set("own", 1).await;
+    assert!(a.cache.set("own", &1_u64, TTL).await.is_err(), "nobody was told");
     assert_eq!(a.get("own").await, Some(1));
     assert_eq!(b.holds("k"), Some(1), "else there is nothing to test");
     fleet.hub.reconnect(&a.end);
     fleet.retry().await;
     assert_eq!(b.holds("k"), None, "it was never told");
+}
+
+#[tokio::test]
+async fn p5_what_is_owed_of_one_key_keeps_nobody_from_the_others() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("k", 1).await;
+    let removes_k = |operation: &Operation| operation.is_remove() && operation.concerns("k");
+    fleet.faults.when(removes_k).fail(ErrorKind::Unavailable);
+    assert!(a.cache.invalidate("k").await.is_err());
+    for value in 0..20 {
+        a.set("other", value).await;
+        assert_eq!(a.get("other").await, Some(value));
+        assert_eq!(a.get("absent").await, None);
+        assert_eq!(a.cache.get::<u64>("k").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    fleet.faults.heal();
+    fleet.retry().await;
+    assert_eq!(a.get("k").await, None);
+}
+
+/// A removal that is refused for good (say, the user may not SCAN) is its caller's `Err`.
+#[tokio::test]
+async fn a_removal_that_is_refused_for_good_is_not_replayed_for_ever() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("org:1", 1).await;
+    fleet.faults.when(Operation::is_remove).fail(ErrorKind::Backend);
+    assert_eq!(a.cache.invalidate_prefix("org:").await.unwrap_err().kind(), ErrorKind::Backend);
+    fleet.retry().await;
+    assert_eq!(a.get("org:1").await, Some(1));
+    let stats = a.cache.tiers().tier_stats();
+    assert_eq!((stats.replays_pending, stats.replays_dropped), (0, 1));
+}
+
+#[tokio::test]
+async fn p5_writes_during_a_replay_go_on_and_owe_nothing() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    fleet.far_is_down();
+    assert!(a.cache.invalidate("k").await.is_err());
+    fleet.faults.heal();
+    let gate = fleet.faults.when(Operation::is_remove).once().hold();
+    let reading = tokio::spawn({
+        let cache = a.cache.clone();
+        async move { cache.get::<u64>("k").await.unwrap() }
+    });
+    gate.reached().await;
+    for key in 0..100 {
+        a.set(&format!("new{key}"), 1).await;
+    }
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 1);
+    // Who wants that very key waits for the replay that is under way.
+    let writing = tokio::spawn({
+        let cache = a.cache.clone();
+        async move { cache.set("k", &2_u64, TTL).await.unwrap() }
+    });
+    let_others_run().await;
+    assert!(!writing.is_finished());
+    gate.open();
+    writing.await.unwrap();
+    assert!(reading.await.unwrap().is_none_or(|value| value == 2));
+    assert_eq!(fleet.far.fetch("k").await.unwrap().unwrap().decode::<u64>().unwrap(), 2);
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
+
+#[tokio::test]
+async fn a_write_that_was_not_sent_changes_nothing_and_owes_nothing() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("k", 1).await;
+    fleet.far_is_down();
+    while !a.cache.tiers().tier_stats().far_open {
+        assert!(a.cache.get::<u64>("x").await.is_err());
+    }
+    assert!(a.cache.set("k", &2_u64, TTL).await.is_err());
+    assert!(a.cache.set_many(&[("k", 2_u64)], TTL).await.is_err());
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+    fleet.faults.heal();
+    fleet.clock.advance(Duration::from_millis(300));
+    assert_eq!(a.get("k").await, Some(1));
+}
+
+/// Other nodes wait for the lease of a load whose fill was never sent: it is given back.
+#[tokio::test]
+async fn p3_a_lease_of_the_far_tier_that_was_not_used_is_given_back() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    let gate = Gate::new();
+    let loading = a.begin_load("k", Policy::ttl(TTL), 1, &gate).await;
+    fleet.far_is_down();
+    while !a.cache.tiers().tier_stats().far_open {
+        assert!(a.cache.get::<u64>("x").await.is_err());
+    }
+    gate.open();
+    assert_eq!(loading.await.unwrap(), 1);
+    let given_back = |operation: &Operation| matches!(operation, Operation::Abandon { .. });
+    assert_eq!(fleet.faults.count(given_back), 0);
+    fleet.faults.heal();
+    fleet.retry().await;
+    assert_eq!(fleet.faults.count(given_back), 1);
+}
+
+/// A removal by hand is told to nobody: only the far tier's lease knows of it.
+#[tokio::test]
+async fn p1_06_a_fill_whose_outcome_is_unknown_is_not_kept_near() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    let gate = Gate::new();
+    let loading = a.begin_load("k", Policy::ttl(TTL), 1, &gate).await;
+    fleet.far.remove(&Selector::key("k")).await.unwrap();
+    fleet.faults.when(Operation::is_fill).once().fail(ErrorKind::Timeout);
+    gate.open();
+    assert_eq!(loading.await.unwrap(), 1);
+    assert_eq!(a.holds("k"), None);
 }
 
 #[tokio::test]

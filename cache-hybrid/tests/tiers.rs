@@ -71,6 +71,28 @@ async fn p1_07_removed_between_far_read_and_near_store() {
     }
 }
 
+/// A read whose answer is late is not kept in the place of what was loaded meanwhile.
+#[tokio::test]
+async fn p1_07_a_late_read_does_not_replace_a_loaded_value() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    a.set("k", 1).await;
+    let_others_run().await;
+    let gate = fleet.faults.when(Operation::is_read).after().once().hold();
+    let reading = tokio::spawn({
+        let cache = b.cache.clone();
+        async move { cache.get::<u64>("k").await.unwrap() }
+    });
+    gate.reached().await;
+    // By hand: nobody is told.
+    fleet.far.remove(&Selector::key("k")).await.unwrap();
+    assert_eq!(b.load("k", 2).await.unwrap(), 2);
+    gate.open();
+    assert_eq!(reading.await.unwrap(), Some(1), "it has read before");
+    assert_eq!(b.get("k").await, Some(2));
+    assert!(b.holds("k").is_none_or(|near| near == 2));
+}
+
 #[tokio::test]
 async fn p1_13_overlapping_writes_leave_the_tiers_in_agreement() {
     // Each order in which two writes can begin, reach the far tier and end.

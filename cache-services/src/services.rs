@@ -281,8 +281,9 @@ impl CacheServices {
     /// Shuts the lock service down, through every handle: whoever waits for a lock, and whoever
     /// asks for one from now on, gets [`Unavailable`](cache_core::LockErrorKind::Unavailable).
     ///
-    /// On Redis, locks that are being released are seen through, then the connections are closed,
-    /// and the cache is [`Unavailable`](cache_core::ErrorKind::Unavailable) too. The cache in
+    /// On Redis, locks that are being released are seen through, writes that the other nodes have not
+    /// been told of are told, and what an outage has left to be replayed is tried once more. Then the
+    /// connections are closed, and the cache is [`Unavailable`](cache_core::ErrorKind::Unavailable) too. The cache in
     /// process has nothing to close and goes on answering, so requests that are being finished may
     /// still use it. Calling this again does nothing.
     ///
@@ -296,6 +297,9 @@ impl CacheServices {
     /// Call it again to have them closed.
     pub async fn shutdown(&self) {
         self.concurrency.shutdown().await;
+        if let Some(tiers) = self.parts.cache.tiers() {
+            tiers.flush().await;
+        }
         if let Some(redis) = &self.parts.redis {
             redis.connections.shutdown().await;
         }
