@@ -23,7 +23,7 @@ const REFRESH_BACKOFF: Duration = Duration::from_secs(5);
 /// | `negative_ttl` | the TTL, at most 30 s | how long an absent value is remembered |
 /// | `local_ttl` | the TTL | how long a process may hold the value at most |
 /// | `soft_timeout` | 0 | how long a caller waits for a refresh before it takes the stale value |
-/// | `load_timeout` | 30 s | when a load is given up |
+/// | `load_timeout` | 30 s | how long a loader may take, and how long another node's is waited for |
 /// | `single_flight_across_nodes` | on | whether nodes wait for each other's loads |
 ///
 /// What happens in which case stands in `docs/read-through.md`.
@@ -104,8 +104,9 @@ impl Policy {
         Self { soft_timeout: Some(timeout), ..self }
     }
 
-    /// When a load is given up: its future is dropped and whoever waits gets the stale value if
-    /// there is one, else [`Timeout`](crate::ErrorKind::Timeout). [`Duration::MAX`]: never.
+    /// How long a loader may take before it is given up: its future is dropped and whoever waits gets
+    /// the stale value if there is one, else [`Timeout`](crate::ErrorKind::Timeout). Another node's
+    /// load is waited for as long before, at most. [`Duration::MAX`]: never.
     #[must_use]
     pub fn load_timeout(self, timeout: Duration) -> Self {
         Self { load_timeout: Some(timeout), ..self }

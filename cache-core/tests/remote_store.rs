@@ -249,6 +249,37 @@ async fn p3_09_another_node_takes_over_when_the_lease_ends() {
     assert_eq!(fleet.a.get::<u32>("k").await.unwrap(), Some(2));
 }
 
+/// The wait for a node that died takes nothing from the time that the loader has.
+#[tokio::test]
+async fn p3_09_who_takes_over_has_the_whole_load_timeout() {
+    let clock = ManualClock::new();
+    let remote = Remote::new(&clock);
+    let budget = Duration::from_secs(30);
+    let LeaseOutcome::Granted(_dead) = remote.lease("k", budget).await.unwrap() else {
+        panic!("the first lease")
+    };
+    let node = ReadThrough::builder(Arc::clone(&remote)).clock(clock.clock()).build();
+    let policy = Policy::ttl(TTL).load_timeout(budget);
+    let loading = tokio::spawn({
+        let (node, clock) = (node.clone(), clock.clone());
+        async move {
+            let load = move || async move {
+                clock.clock().sleep(Duration::from_secs(20)).await;
+                Ok::<_, std::io::Error>(7_u32)
+            };
+            node.get_or_load("k", policy, load).await
+        }
+    });
+    // It looks again and again until the lease has run out.
+    for _ in 0..=budget.as_millis() / RETRY.as_millis() {
+        asleep(&clock, 1).await;
+        clock.advance(RETRY);
+    }
+    asleep(&clock, 2).await;
+    clock.advance(Duration::from_secs(20));
+    assert_eq!(*loading.await.unwrap().unwrap(), 7);
+}
+
 #[tokio::test]
 async fn a_node_that_loads_alone_does_not_wait_and_does_not_store() {
     let fleet = fleet();

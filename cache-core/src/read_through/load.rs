@@ -245,7 +245,8 @@ impl<S: CacheStore> Inner<S> {
                 Lookup::Fresh(entry) => Outcome::Found(entry),
                 Lookup::Refused(error) => Outcome::Failed(error),
                 Lookup::Missing(lease) => {
-                    let loaded = self.call(chain.scope(loader.run()), deadline).await;
+                    let until = self.clock.now() + policy.load_budget();
+                    let loaded = self.call(chain.scope(loader.run()), until).await;
                     self.conclude(&landing, &policy, lease, loaded).await
                 }
             };

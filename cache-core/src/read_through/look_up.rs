@@ -35,7 +35,7 @@ pub(super) struct Wanted<'a> {
     pub(super) key: &'a str,
     pub(super) policy: &'a Policy,
     pub(super) takes: Acceptance,
-    /// When the load gives up.
+    /// When it waits for another node's load no longer. The loader has a time of its own.
     pub(super) deadline: Timestamp,
 }
 

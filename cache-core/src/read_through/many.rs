@@ -127,7 +127,8 @@ impl<S: CacheStore> Inner<S> {
             return Ended::Found;
         }
         let keys = missing.iter().map(|(landing, _)| landing.key().to_owned()).collect();
-        let mut loaded = self.call(chain.scope(loader.run(keys)), deadline).await;
+        let until = self.clock.now() + policy.load_budget();
+        let mut loaded = self.call(chain.scope(loader.run(keys)), until).await;
         let ended = loaded.as_ref().map_or_else(Ended::failed, |_| Ended::Loaded);
         let conclude = missing.into_iter().map(|(landing, lease)| {
             let own = match &mut loaded {
