@@ -76,6 +76,7 @@ struct Bench {
     time: Duration,
     record: Recorder,
     ours: Arc<Ours>,
+    ours_of_4: Arc<Ours>,
     raw: [Arc<Raw>; 3],
     raw_untimed: Arc<Raw>,
     raw_default: Arc<Raw>,
@@ -97,11 +98,13 @@ impl Bench {
         let raw = |connections, settings| {
             Arc::new(runtime.block_on(Raw::filled(&url, connections, settings)))
         };
+        let ours = |connections| Arc::new(runtime.block_on(Ours::filled(&url, connections)));
         Self {
             rounds: arguments.rounds_or(15, 51),
             time: Duration::from_millis(arguments.choose(300, 3_000)),
             record: Recorder::new("redis", arguments),
-            ours: Arc::new(runtime.block_on(Ours::filled(&url))),
+            ours: ours(None),
+            ours_of_4: ours(Some(4)),
             raw: [1, 2, 4].map(|connections| raw(connections, Settings::AsOurs)),
             raw_untimed: raw(1, Settings::NoTimeout),
             raw_default: raw(1, Settings::Default),
@@ -119,11 +122,12 @@ impl Bench {
             let visits = visits(reads);
             let contestants = vec![
                 self.reader("get, dyn CacheService", &self.ours, &visits, tasks),
+                self.reader("get, 4 connections", &self.ours_of_4, &visits, tasks),
                 self.reader("raw redis-rs, 1 connection", &self.raw[0], &visits, tasks),
                 self.reader("raw redis-rs, 2 connections", &self.raw[1], &visits, tasks),
                 self.reader("raw redis-rs, 4 connections", &self.raw[2], &visits, tasks),
                 self.reader("raw redis-rs, as it comes", &self.raw_default, &visits, tasks),
-                self.reader("redis-rs without timeouts", &self.raw_untimed, &visits, tasks),
+                self.reader("raw redis-rs, without timeouts", &self.raw_untimed, &visits, tasks),
                 self.reader("fred, 1 client", &self.fred[0], &visits, tasks),
                 self.reader("fred, pool of 4", &self.fred[1], &visits, tasks),
                 self.reader("cached, AsyncRedisCache", &self.cached, &visits, tasks),
@@ -176,6 +180,7 @@ impl Bench {
     fn arrivals(&self) {
         let contestants = vec![
             self.arriving("get, dyn CacheService", &self.ours),
+            self.arriving("get, 4 connections", &self.ours_of_4),
             self.arriving("raw redis-rs, 1 connection", &self.raw[0]),
             self.arriving("raw redis-rs, 4 connections", &self.raw[2]),
             self.arriving("fred, 1 client", &self.fred[0]),
@@ -198,6 +203,7 @@ impl Bench {
         });
         let contestants = vec![
             self.beside_large("get, dyn CacheService", &self.ours),
+            self.beside_large("get, 4 connections", &self.ours_of_4),
             self.beside_large("raw redis-rs, 1 connection", &self.raw[0]),
             self.beside_large("raw redis-rs, 4 connections", &self.raw[2]),
         ];

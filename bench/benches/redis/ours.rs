@@ -1,4 +1,5 @@
-//! `Arc<dyn CacheService>` over Redis, with the settings of `RedisConfig` but for the budget.
+//! `Arc<dyn CacheService>` over Redis, with the settings of `RedisConfig` but for the budget; with as
+//! many connections as it has by itself, or with some other number.
 
 use std::sync::Arc;
 
@@ -15,8 +16,11 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) async fn filled(url: &str) -> Self {
-        let config = RedisConfig::from_url(url).unwrap().operation_timeout(BUDGET);
+    pub(crate) async fn filled(url: &str, connections: Option<usize>) -> Self {
+        let mut config = RedisConfig::from_url(url).unwrap().operation_timeout(BUDGET);
+        if let Some(connections) = connections {
+            config = config.connections(connections);
+        }
         let cache = RedisCacheService::connect(config).await.unwrap();
         let keys: Vec<_> = (0..KEYS).map(key).collect();
         for (id, key) in keys.iter().enumerate() {
