@@ -1,5 +1,8 @@
 //! Leases whose outcome is not known, because the reply was lost or nobody waited for it: given
 //! back in the background, so that others need not wait for them to run out.
+//!
+//! What gives back may overtake what asks, over another connection. That a lease is not there is
+//! final only once it can no longer be granted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bus::Voice;
 use crate::connection::{Call, Connections, Lane, Retry};
@@ -55,7 +59,7 @@ impl GivingBack {
 
     /// Gives the lease back when dropped, unless it is [settled](Unsettled::settled) before.
     pub(crate) fn unless_settled<'a>(&'a self, key: &'a str, id: u64) -> Unsettled<'a> {
-        Unsettled { by: self, key, id, settled: false }
+        Unsettled { by: self, key, id, asked_until: None, settled: false }
     }
 }
 
@@ -64,10 +68,18 @@ pub(crate) struct Unsettled<'a> {
     by: &'a GivingBack,
     key: &'a str,
     id: u64,
+    asked_until: Option<Instant>,
     settled: bool,
 }
 
 impl Unsettled<'_> {
+    /// The lease is being asked for: it may still be granted until then, later than what gives it
+    /// back has found that it is not there.
+    pub(crate) fn asked_for(mut self, until: Instant) -> Self {
+        self.asked_until = Some(until);
+        self
+    }
+
     /// The server has answered.
     pub(crate) fn settled(mut self) {
         self.settled = true;
@@ -76,7 +88,8 @@ impl Unsettled<'_> {
 
 impl Drop for Unsettled<'_> {
     fn drop(&mut self) {
-        let Self { by: GivingBack { connections, tell, tasks }, key, id, settled } = *self;
+        let Self { by, key, id, asked_until, settled } = *self;
+        let GivingBack { connections, tell, tasks } = by;
         if settled {
             return;
         }
@@ -90,11 +103,15 @@ impl Drop for Unsettled<'_> {
             let how = Call::new(Lane::Small).retry(Retry::Once);
             // What kept the answer away may keep this away too, for a while.
             for _ in 0..ATTEMPTS {
+                let sent = Instant::now();
                 let given = connections.evaluate(how, &call.by_hash(), || call.by_source()).await;
-                if given.is_ok() {
-                    return;
+                let given = given.and_then(|reply| connections.convert::<u8>(reply));
+                match (given, asked_until) {
+                    // It was not there yet.
+                    (Ok(0), Some(until)) if sent < until => sleep_until(until).await,
+                    (Ok(_), _) => return,
+                    (Err(_), _) => sleep(PAUSE).await,
                 }
-                tokio::time::sleep(PAUSE).await;
             }
             // The lease runs out by itself.
         };

@@ -41,6 +41,7 @@ async fn a_hit_is_one_get_and_a_load_one_get_and_two_scripts() {
     let cache = connect(&server.url()).await;
     // The server learns the scripts.
     load(&cache, "first", 1).await;
+    cache.set("first", &1_u64, LASTING).await.unwrap();
 
     let ran = commands(&server, load(&cache, "k", 1)).await;
     // GETRANGE and SET are the scripts' own: one of each for the lease, and for the fill.
@@ -53,7 +54,8 @@ async fn a_hit_is_one_get_and_a_load_one_get_and_two_scripts() {
     assert_eq!(commands(&server, load(&cache, "k", 2)).await, of([("get", 1)]));
     assert_eq!(commands(&server, get(&cache, "absent")).await, of([("get", 1)]));
     let set = cache.set("k", &3_u64, LASTING);
-    assert_eq!(commands(&server, set).await, of([("set", 1)]));
+    // The script's own SET, and TIME.
+    assert_eq!(commands(&server, set).await, of([("evalsha", 1), ("set", 1)]));
     assert_eq!(commands(&server, cache.invalidate("k")).await, of([("unlink", 1)]));
 }
 
@@ -62,12 +64,14 @@ async fn many_keys_are_one_command() {
     let server = RedisServer::start();
     let cache = connect(&server.url()).await;
     load(&cache, "first", 1).await;
+    cache.set("first", &1_u64, LASTING).await.unwrap();
     let keys = keys(1_000);
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
 
     let items: Vec<_> = keys.iter().map(|key| (*key, 1_u64)).collect();
     let set = cache.set_many(&items[..100], LASTING);
-    assert_eq!(commands(&server, set).await, of([("set", 100)]));
+    // One script per 64 keys, in one pipeline.
+    assert_eq!(commands(&server, set).await, of([("evalsha", 2), ("set", 100)]));
     let get = cache.get_many::<u64>(&keys[..100]);
     assert_eq!(commands(&server, get).await, of([("mget", 1)]));
     let get = cache.get_many::<u64>(&keys);
@@ -84,6 +88,25 @@ async fn many_keys_are_one_command() {
     assert_eq!((ran.get("mget"), ran["evalsha"], loads.count()), (Some(&1), 200, 1), "{ran:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_one_round_trip() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    // No heartbeat in between.
+    let config = config(&proxy.url(&server.url())).heartbeat_interval(Duration::from_secs(60));
+    let cache = RedisCacheService::connect(config).await.unwrap();
+    cache.set("first", &1_u64, LASTING).await.unwrap();
+    let keys = keys(500);
+    let items: Vec<_> = keys.iter().map(|key| (key.as_str(), 1_u64)).collect();
+    for round in 1..=3 {
+        let before = proxy.round_trips();
+        cache.set("k", &round, LASTING).await.unwrap();
+        assert_eq!(proxy.round_trips() - before, 1);
+        cache.set_many(&items, LASTING).await.unwrap();
+        assert_eq!(proxy.round_trips() - before, 2);
+    }
+}
+
 /// A server that has forgotten the scripts costs one more command and no failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_are_taught_anew() {
@@ -94,6 +117,14 @@ async fn scripts_are_taught_anew() {
     let ran = commands(&server, load(&cache, "k", 1)).await;
     assert_eq!((ran["evalsha"], ran["eval"]), (2, 2), "{ran:?}");
     assert_eq!(get(&cache, "k").await, Some(1));
+
+    server.command(&["SCRIPT", "FLUSH"]);
+    let keys = keys(200);
+    let mut items: Vec<_> = keys.iter().map(|key| (key.as_str(), 1_u64)).collect();
+    items.push((&keys[0], 2));
+    let ran = commands(&server, cache.set_many(&items, LASTING)).await;
+    assert_eq!((ran["eval"], get(&cache, &keys[0]).await), (1, Some(2)), "{ran:?}");
+    assert_eq!(get(&cache, &keys[199]).await, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

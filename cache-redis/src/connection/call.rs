@@ -45,13 +45,14 @@ pub struct Call {
     pub(crate) lane: Lane,
     pub(crate) retry: Retry,
     pub(crate) budget: Option<Duration>,
+    pub(crate) to_the_end: bool,
 }
 
 impl Call {
     /// A call on `lane`, without retry, within the configured
     /// [`operation_timeout`](crate::RedisConfig::operation_timeout).
     pub const fn new(lane: Lane) -> Self {
-        Self { lane, retry: Retry::Never, budget: None }
+        Self { lane, retry: Retry::Never, budget: None, to_the_end: false }
     }
 
     /// Whether it may be repeated.
@@ -63,6 +64,13 @@ impl Call {
     /// Another time limit than the configured one.
     pub const fn budget(mut self, budget: Duration) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// What has been sent may be done until the budget is over: if the connection breaks, the caller
+    /// hears of it no sooner.
+    pub(crate) const fn to_the_end(mut self) -> Self {
+        self.to_the_end = true;
         self
     }
 }

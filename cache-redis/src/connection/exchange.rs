@@ -3,22 +3,32 @@
 //! Rules:
 //!
 //! 1. One timer covers the wait for a connection, the queue, the reply and a retry.
-//! 2. A retry goes to what comes after the broken connection, never to its neighbour.
+//! 2. A call that [is waited for to the end](Call::to_the_end) and was sent ends with its reply or
+//!    its budget, and not before.
+//! 3. A retry goes to what comes after the broken connection, never to its neighbour.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::{CacheError, ErrorKind};
 use redis::{ErrorKind as Redis, RedisError, Value};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Connections;
 use super::call::{Call, Request, Retry};
 use super::link::InFlight;
 use crate::error::{Effect, classify, unavailable};
 
+/// How far a call has got.
+struct Trail<'a> {
+    /// What it goes by, or went last.
+    used: Option<InFlight<'a>>,
+    /// Something has been sent.
+    sent: bool,
+}
+
 impl Connections {
-    pub(super) fn budget(&self, call: Call) -> Duration {
+    pub(crate) fn budget(&self, call: Call) -> Duration {
         call.budget.unwrap_or(self.0.shared.config.operation_timeout)
     }
 
@@ -46,11 +56,12 @@ impl Connections {
         request: Request<'_>,
     ) -> Result<Value, CacheError> {
         let health = &self.0.shared.health;
-        let mut used = None;
-        let reply = match timeout(budget, self.attempts(call, request, &mut used)).await {
+        let until = Instant::now() + budget;
+        let mut trail = Trail { used: None, sent: false };
+        let reply = match timeout_at(until, self.attempts(call, request, &mut trail)).await {
             Ok(reply) => reply,
             Err(_) => {
-                if let Some(guard) = used {
+                if let Some(guard) = trail.used {
                     guard.suspect();
                 }
                 return Err(self.timed_out(budget));
@@ -58,8 +69,24 @@ impl Connections {
         };
         if reply.is_err() {
             health.failures.fetch_add(1, Ordering::Relaxed);
+            if call.to_the_end && trail.sent {
+                drop(trail);
+                // Apart, as it is rare and large.
+                Box::pin(sleep_until(until)).await;
+            }
         }
         reply
+    }
+
+    /// A write that the server got too late: as one that had no answer in time. That it did may be
+    /// due to what is known of its clock, so it is asked.
+    pub(crate) fn came_late(&self) -> CacheError {
+        if let Some(link) = self.0.pool.links().first() {
+            link.suspect();
+        }
+        self.0.shared.health.timeouts.fetch_add(1, Ordering::Relaxed);
+        let message = format!("{}: the write came too late and was not done", self.address());
+        CacheError::new(ErrorKind::Timeout, message)
     }
 
     /// Counts a call that had no answer in time.
@@ -73,7 +100,7 @@ impl Connections {
         &'a self,
         call: Call,
         request: Request<'_>,
-        used: &mut Option<InFlight<'a>>,
+        Trail { used, sent }: &mut Trail<'a>,
     ) -> Result<Value, CacheError> {
         let mut retries = match call.retry {
             Retry::Never => 0,
@@ -84,6 +111,7 @@ impl Connections {
         loop {
             let guard = used.insert(lease.guard);
             let cluster = lease.handle.is_cluster();
+            *sent = true;
             let (reply, trouble) = match lease.handle.send(request).await {
                 Ok(reply) => {
                     let trouble = request.refusal(&reply);

@@ -189,6 +189,11 @@ impl Link {
         &self.in_flight
     }
 
+    /// Has the supervisor look whether anyone is there.
+    pub(crate) fn suspect(&self) {
+        self.suspected.notify_one();
+    }
+
     /// Ends when a call got no answer in time.
     pub(crate) async fn suspected(&self) {
         self.suspected.notified().await;
@@ -218,7 +223,7 @@ pub(crate) struct InFlight<'a> {
 impl InFlight<'_> {
     /// The call had no answer in time: the supervisor looks whether anyone is there.
     pub(crate) fn suspect(&self) {
-        self.link.suspected.notify_one();
+        self.link.suspect();
     }
 
     /// The connection works and should lead elsewhere. One that was opened just now leads where the

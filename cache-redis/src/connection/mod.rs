@@ -265,6 +265,13 @@ impl Connections {
         self.0.shared.clock.uncertainty()
     }
 
+    /// The latest time by the server's clock at which it may do what is sent now, if its caller is to
+    /// know after `budget` that it will not be done any more. In a cluster there is none: the
+    /// clocks of its primaries may differ by more than that.
+    pub(crate) fn latest(&self, budget: Duration) -> Option<Timestamp> {
+        (!self.is_cluster()).then(|| self.0.shared.clock.before(budget)).flatten()
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> ConnectionStats {

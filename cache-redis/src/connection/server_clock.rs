@@ -8,6 +8,8 @@
 //!    to 100 µs in a second.
 //! 3. A sample that contradicts the one that counts (their ranges do not overlap) says that a clock
 //!    was set or that another server answers: it starts the estimate anew.
+//! 4. What bounds a call that is under way goes by the timer that bounds its caller: our own clock may
+//!    be set meanwhile, or be a test's.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -27,8 +29,12 @@ const UNKNOWN: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct ServerClock {
     clock: Clock,
+    /// From here the timer counts.
+    origin: Instant,
     samples: Mutex<VecDeque<Sample>>,
     offset: AtomicI64,
+    /// As `offset`, to be added to the timer.
+    to_timer: AtomicI64,
     uncertainty: AtomicU64,
 }
 
@@ -37,6 +43,8 @@ struct Sample {
     taken: Instant,
     /// Microseconds to add to our clock.
     offset: i64,
+    /// Microseconds to add to the timer.
+    to_timer: i64,
     /// The offset is right to this many microseconds.
     uncertainty: u64,
 }
@@ -59,8 +67,10 @@ impl ServerClock {
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
+            origin: Instant::now(),
             samples: Mutex::default(),
             offset: AtomicI64::new(0),
+            to_timer: AtomicI64::new(0),
             uncertainty: AtomicU64::new(UNKNOWN),
         }
     }
@@ -75,10 +85,11 @@ impl ServerClock {
         let Some(server) = parse(reply) else { return };
         let middle = asked.local.as_micros().midpoint(local.as_micros());
         let round_trip = taken.saturating_duration_since(asked.at).as_micros();
-        let offset = i64::try_from(i128::from(server) - i128::from(middle)).unwrap_or(0);
+        let ahead = |of: u64| i64::try_from(i128::from(server) - i128::from(of)).unwrap_or(0);
+        let to_timer = ahead(self.timer(asked.at).midpoint(self.timer(taken)));
         // The server's own reading is whole microseconds, ours too.
         let uncertainty = u64::try_from(round_trip.div_ceil(2) + 1).unwrap_or(UNKNOWN - 1);
-        self.add(Sample { taken, offset, uncertainty });
+        self.add(Sample { taken, offset: ahead(middle), to_timer, uncertainty });
     }
 
     fn add(&self, sample: Sample) {
@@ -96,6 +107,7 @@ impl ServerClock {
         samples.push_back(sample);
         if let Some(best) = best(&samples, now) {
             self.offset.store(best.offset, Ordering::Relaxed);
+            self.to_timer.store(best.to_timer, Ordering::Relaxed);
             self.uncertainty.store(best.uncertainty_at(now), Ordering::Relaxed);
         }
     }
@@ -103,6 +115,20 @@ impl ServerClock {
     pub(crate) fn now(&self) -> Timestamp {
         let micros = self.clock.now().as_micros();
         Timestamp::from_micros(micros.saturating_add_signed(self.offset_micros()))
+    }
+
+    /// What the timer shows, in microseconds.
+    fn timer(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// What the server's clock shows `wait` from now or earlier: `None` until it has been asked. Not
+    /// earlier than half of that, however little is known: a slow link is to get its writes in.
+    pub(crate) fn before(&self, wait: Duration) -> Option<Timestamp> {
+        let off = self.uncertainty()?.min(wait / 2);
+        let timer = self.timer(Instant::now() + wait.saturating_sub(off));
+        let to_timer = self.to_timer.load(Ordering::Relaxed);
+        Some(Timestamp::from_micros(timer.saturating_add_signed(to_timer)))
     }
 
     pub(crate) fn offset_micros(&self) -> i64 {
@@ -133,7 +159,7 @@ mod tests {
     use super::*;
 
     fn sample(taken: Instant, offset: i64, uncertainty: u64) -> Sample {
-        Sample { taken, offset, uncertainty }
+        Sample { taken, offset, to_timer: offset, uncertainty }
     }
 
     #[test]
@@ -171,5 +197,26 @@ mod tests {
         assert_eq!(clock.now(), server);
         clock.answered(clock.ask(), &Value::Nil);
         assert_eq!(clock.now(), server);
+    }
+
+    #[test]
+    fn a_deadline_goes_by_the_timer_and_is_early_by_what_is_not_known() {
+        let manual = ManualClock::new();
+        let clock = ServerClock::new(Clock::from(&manual));
+        let second = Duration::from_secs(1);
+        assert_eq!(clock.before(second), None);
+        let server = 5_000_000_000;
+        let ahead =
+            |uncertainty| Sample { taken: clock.origin, offset: 0, to_timer: server, uncertainty };
+        let in_a_second = || clock.before(second).map(|at| at.as_micros() - server as u64);
+        for (uncertainty, least) in [(10_000, 990_000), (900_000, 500_000)] {
+            clock.samples.lock().clear();
+            clock.add(ahead(uncertainty));
+            manual.advance(second * 3_600);
+            let past = u64::try_from(clock.origin.elapsed().as_micros()).unwrap();
+            let at = in_a_second().unwrap();
+            let now = u64::try_from(clock.origin.elapsed().as_micros()).unwrap();
+            assert!((past..=now).contains(&(at - least)), "{at}");
+        }
     }
 }

@@ -1,14 +1,17 @@
 -- lease: asks for the right to fill KEYS[1].
 -- ARGV: lease id (8 bytes), how long (microseconds), what for ('load', 'refresh' or 'repair'), and
 -- for 'repair' the first bytes, up to 36, of what the caller found and could not use; 'waits' if
--- the caller wants to be told when another's lease is over.
--- {1}: granted. {0, microseconds}: held by another. {2, value}: there is one that need not be
+-- the caller wants to be told when another's lease is over, else ''; until when by the server's clock
+-- (microseconds) the request is good, '' for whenever.
+-- {3}: it came too late. {1}: granted. {0, microseconds}: held by another. {2, value}: there is one that need not be
 -- loaded. {2, value, milliseconds left or -1}: likewise, and it may be foreign JSON.
 local id, purpose, seen, waits = ARGV[1], ARGV[3], ARGV[4], ARGV[5] == 'waits'
 local ttl = math.min(math.max(tonumber(ARGV[2]), 0), MAX_LEASE)
 local head, wrong_type, failure = read_header()
 if failure then return failure end
 local now = server_now()
+local latest = tonumber(ARGV[6])
+if latest and now > latest then return {3} end
 local deadline = struct.pack('>I8', now + ttl)
 local region = '\001' .. string.rep('\000', 3) .. deadline .. id .. deadline
 

@@ -1,4 +1,4 @@
-//! Leases in Redis: three scripts, each one round trip and one key.
+//! Scripts on the server. Of leases: three, each one round trip and one key. Of writes: see `write`.
 //!
 //! Rules:
 //!
@@ -11,11 +11,18 @@
 //!    under another is safe.
 //! 4. Repeating a `fill` or an `abandon` is harmless: at most the first does anything. The second
 //!    answers 0 although the first succeeded.
+//! 5. A `lease` or a write that was given up is not done later: both say until when they may be.
+//!    The others do nothing that a later removal or write leaves undone.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use cache_core::Timestamp;
 use redis::{Cmd, FromRedisValue, ParsingError, Value};
+
+pub(crate) use self::write::{Put, Write};
+
+mod write;
 
 /// The source of a script: what all share, then its own.
 macro_rules! source {
@@ -43,8 +50,8 @@ impl Script {
 }
 
 /// How many arguments a command has at most, and how long those are in all that are short.
-const ARGUMENTS: usize = 9;
-const SMALL_ARGUMENTS: usize = 96;
+const ARGUMENTS: usize = 10;
+const SMALL_ARGUMENTS: usize = 112;
 
 /// What a lease is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +76,16 @@ pub(crate) struct Notice<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call<'a> {
     /// Asks for the right to fill; answers a [`LeaseReply`]. `ttl` counts up to a day. `waits`: to
-    /// be told when another's lease is over.
-    Lease { key: &'a str, id: u64, ttl: Duration, purpose: Purpose<'a>, waits: bool },
+    /// be told when another's lease is over. It is not granted once the server's clock shows more
+    /// than `latest`.
+    Lease {
+        key: &'a str,
+        id: u64,
+        ttl: Duration,
+        purpose: Purpose<'a>,
+        waits: bool,
+        latest: Option<Timestamp>,
+    },
     /// Stores a record under a lease; answers whether it was good still. The record's own
     /// servable-until sets the key's life; one that is over leaves no key.
     Fill { key: &'a str, id: u64, record: &'a [u8], notice: Option<Notice<'a>> },
@@ -119,7 +134,7 @@ impl Call<'_> {
     fn args(&self, mut cmd: Cmd) -> Cmd {
         cmd.arg(1);
         match *self {
-            Self::Lease { key, id, ttl, purpose, waits } => {
+            Self::Lease { key, id, ttl, purpose, waits, latest: until } => {
                 let micros = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
                 cmd.arg(key).arg(&id.to_be_bytes()).arg(micros);
                 let (word, seen) = match purpose {
@@ -127,10 +142,8 @@ impl Call<'_> {
                     Purpose::Refresh => ("refresh", &[][..]),
                     Purpose::Repair(found) => ("repair", &found[..found.len().min(SEEN_LEN)]),
                 };
-                cmd.arg(word).arg(seen);
-                if waits {
-                    cmd.arg("waits");
-                }
+                cmd.arg(word).arg(seen).arg(if waits { "waits" } else { "" });
+                latest(&mut cmd, until);
             }
             Self::Fill { key, id, record, notice } => {
                 cmd.arg(key).arg(&id.to_be_bytes()).arg(record);
@@ -143,6 +156,13 @@ impl Call<'_> {
         }
         cmd
     }
+}
+
+fn latest(cmd: &mut Cmd, latest: Option<Timestamp>) {
+    match latest {
+        Some(latest) => cmd.arg(latest.as_micros()),
+        None => cmd.arg(""),
+    };
 }
 
 fn tell(cmd: &mut Cmd, notice: Option<Notice<'_>>) {
@@ -158,6 +178,8 @@ pub(crate) enum LeaseReply {
     Granted,
     /// Another's lease runs for so long.
     Held(Duration),
+    /// The request came too late; nothing has happened.
+    Late,
     /// There is a value by the look of its first bytes. If it does not decode, ask again with
     /// [`Purpose::Repair`].
     Present {
@@ -179,6 +201,7 @@ impl FromRedisValue for LeaseReply {
             (Some(Value::Int(0)), Some(Value::Int(micros)), None) => {
                 Ok(Self::Held(Duration::from_micros(micros.try_into().unwrap_or(0))))
             }
+            (Some(Value::Int(3)), None, None) => Ok(Self::Late),
             (Some(Value::Int(2)), Some(Value::BulkString(bytes)), ttl) => {
                 let ttl = match ttl {
                     Some(Value::Int(millis)) => millis.try_into().ok().map(Duration::from_millis),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::{CacheError, Lease, LeaseOutcome, check_key};
+use tokio::time::Instant;
 
 use super::RedisStore;
 use crate::connection::{Call, Lane};
@@ -31,13 +32,18 @@ impl RedisStore {
     ) -> Result<Asked, CacheError> {
         let id = fastrand::u64(..);
         let waits = self.tell.is_some();
-        let call = script::Call::Lease { key, id, ttl, purpose, waits };
+        let budget = self.connections.budget(SCRIPT);
+        let (until, latest) = (Instant::now() + budget, self.connections.latest(budget));
+        let call = script::Call::Lease { key, id, ttl, purpose, waits, latest };
         // Rule 2: dropped or failed on the way, the lease is given back.
-        let unsettled = self.giving_back.unless_settled(key, id);
+        let unsettled = self.giving_back.unless_settled(key, id).asked_for(until);
         let reply = self.connections.evaluate(SCRIPT, &call.by_hash(), || call.by_source()).await;
         let reply: LeaseReply = self.connections.convert(reply?)?;
         unsettled.settled();
-        Ok(Asked { id, reply })
+        match reply {
+            LeaseReply::Late => Err(self.connections.came_late()),
+            reply => Ok(Asked { id, reply }),
+        }
     }
 
     /// What is said of the key to those who wait, if this store says anything.
@@ -81,7 +87,9 @@ impl RedisStore {
                 LeaseOutcome::Held { retry_after: left.min(soon) }
             }
             // It has changed again in between.
-            LeaseReply::Present { .. } => LeaseOutcome::Held { retry_after: Duration::ZERO },
+            LeaseReply::Present { .. } | LeaseReply::Late => {
+                LeaseOutcome::Held { retry_after: Duration::ZERO }
+            }
         })
     }
 }

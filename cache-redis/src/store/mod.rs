@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    CacheError, CacheStats, CacheStore, Clock, Entry, ErrorKind, InvalidationBus, Lease,
-    LeaseOutcome, Selector, Timestamp, check_key,
+    CacheError, CacheStats, CacheStore, Clock, Entry, InvalidationBus, Lease, LeaseOutcome,
+    Selector, Timestamp, check_key,
 };
 use futures_util::future::try_join_all;
-use redis::{Cmd, Pipeline, Value};
+use redis::Value;
 
 use self::batch::Batches;
 use self::large::LargeValues;
@@ -37,6 +37,7 @@ mod leasing;
 mod reading;
 mod removal;
 mod telling;
+mod writing;
 
 /// Keys in one command.
 const CHUNK: usize = 512;
@@ -114,47 +115,6 @@ impl RedisStore {
     fn moment(&self) -> Moment {
         Moment { now: self.clock.coarse_now(), offset: self.offset() }
     }
-
-    fn settle(&self, key: &str, entry: Entry) -> Result<Entry, CacheError> {
-        let bytes = entry.bytes().map_or(0, <[u8]>::len);
-        if bytes > self.max_value_bytes {
-            let message =
-                format!("the value has {bytes} bytes; at most {} are taken", self.max_value_bytes);
-            return Err(CacheError::new(ErrorKind::TooLarge, message).with_key(key));
-        }
-        Ok(entry.settle(self.clock.now(), self.default_ttl))
-    }
-
-    /// The command that writes `entry`, or removes the key if it is over already.
-    fn write(&self, key: &str, entry: &Entry) -> (Cmd, usize) {
-        let mut cmd;
-        let mut bytes = 0;
-        match Expiry::of(entry.servable_until(), self.clock.now()) {
-            Expiry::Past => {
-                cmd = redis::cmd("UNLINK");
-                cmd.arg(key);
-            }
-            expiry => {
-                let record = encode_entry(entry, self.offset());
-                bytes = record.len();
-                cmd = redis::cmd("SET");
-                cmd.arg(key).arg(record);
-                if let Expiry::After(millis) = expiry {
-                    cmd.arg("PX").arg(millis);
-                }
-            }
-        }
-        (cmd, bytes)
-    }
-
-    /// The command that stores `entry`, and how to send it.
-    fn put(&self, key: &str, entry: Entry) -> Result<(Cmd, Call), CacheError> {
-        check_key(key)?;
-        let entry = self.settle(key, entry)?;
-        let (cmd, bytes) = self.write(&self.keys.key(key), &entry);
-        let lane = if bytes > BULK_BYTES { Lane::Bulk } else { Lane::Small };
-        Ok((cmd, Call::new(lane).retry(Retry::Once)))
-    }
 }
 
 /// An entry that was servable at no time: where it is to be filled in, the key is removed.
@@ -200,32 +160,12 @@ impl CacheStore for RedisStore {
     }
 
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
-        let (cmd, call) = self.put(key, entry)?;
-        self.connections.query::<Value>(call, &cmd).await.map(drop)
+        let put = self.put(key, entry)?;
+        self.write(&put).await
     }
 
     async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
-        entries.iter().try_for_each(|(key, _)| check_key(key))?;
-        let mut writes = Vec::with_capacity(entries.len());
-        let mut keys = Vec::with_capacity(entries.len());
-        for (key, entry) in entries {
-            let entry = self.settle(&key, entry)?;
-            let key = self.keys.key(&key);
-            writes.push(self.write(&key, &entry).0);
-            keys.push(key);
-        }
-        let writes = &writes;
-        let send = |chunk: Vec<usize>| async move {
-            let mut pipeline = Pipeline::with_capacity(chunk.len());
-            for at in chunk {
-                pipeline.add_command(writes[at].clone());
-            }
-            let call = Call::new(Lane::Bulk).retry(Retry::Once);
-            let replies = self.connections.pipeline(call, &pipeline).await?;
-            replies.into_iter().try_for_each(|reply| self.connections.convert(reply))
-        };
-        let chunks = chunks(keys.len(), CHUNK, self.connections.is_cluster(), |at| &keys[at]);
-        try_join_all(chunks.into_iter().map(send)).await.map(drop)
+        self.write_many(entries).await
     }
 
     async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {

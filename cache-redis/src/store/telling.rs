@@ -7,10 +7,14 @@
 //! 2. Over the store's own bus it is one round trip, as long as the change is one: what a scan
 //!    removes, and what lives on several nodes of a cluster, is told afterwards.
 
+use std::slice::from_ref;
+
 use cache_core::{CacheError, Entry, InvalidationBus, Selector};
 use redis::{Cmd, Pipeline, Value};
+use tokio::time::Instant;
 
 use super::removal::unlink;
+use super::writing::{how, is_unknown_script};
 use super::{CHUNK, READ, RedisStore};
 use crate::bus::RedisBus;
 use crate::connection::Call;
@@ -42,9 +46,13 @@ impl RedisStore {
         let Selector::Keys(keys) = what else {
             return self.tell_after(self.take_away(what), what, bus).await;
         };
-        let changes = self.names(keys)?.chunks(CHUNK).map(unlink).collect();
+        let announcements = bus.announcements(what)?;
+        let names = self.names(keys)?;
         // Unlinking again is harmless.
-        self.together(READ, changes, what, bus).await?;
+        let changes = names.chunks(CHUNK).map(unlink);
+        let replies = self.together(READ, changes, &announcements).await?;
+        self.all_done(replies)?;
+        bus.count_published(announcements.len());
         Ok(None)
     }
 
@@ -55,29 +63,38 @@ impl RedisStore {
         what: &Selector,
         bus: &RedisBus,
     ) -> Result<(), CacheError> {
-        let (cmd, call) = self.put(key, entry)?;
-        self.together(call, vec![cmd], what, bus).await
+        let put = self.put(key, entry)?;
+        let announcements = bus.announcements(what)?;
+        let (call, started) = (how(put.len()), Instant::now());
+        let write = self.in_time(from_ref(&put), call);
+        let mut replies = self.together(call, [write.by_hash()], &announcements).await?;
+        if replies.first().is_some_and(is_unknown_script) {
+            // They have been told too early, and are told again.
+            let call = self.rest(call, started);
+            replies = self.together(call, [write.by_source()], &announcements).await?;
+        }
+        let told = replies.split_off(replies.len().min(1));
+        replies.into_iter().try_for_each(|reply| self.written(reply))?;
+        self.all_done(told)?;
+        bus.count_published(announcements.len());
+        Ok(())
     }
 
-    /// The changes and what is said of them, in one pipeline.
+    /// The changes and what is said of them, in one pipeline: their replies.
     async fn together(
         &self,
         call: Call,
-        changes: Vec<Cmd>,
-        what: &Selector,
-        bus: &RedisBus,
-    ) -> Result<(), CacheError> {
-        let announcements = bus.announcements(what)?;
-        let messages = announcements.len();
-        let mut pipeline = Pipeline::with_capacity(changes.len() + messages);
-        for cmd in changes.into_iter().chain(announcements) {
+        changes: impl IntoIterator<Item = Cmd>,
+        announcements: &[Cmd],
+    ) -> Result<Vec<Value>, CacheError> {
+        let mut pipeline = Pipeline::new();
+        for cmd in changes.into_iter().chain(announcements.iter().cloned()) {
             pipeline.add_command(cmd);
         }
-        let replies = self.connections.pipeline(call, &pipeline).await?;
-        replies
-            .into_iter()
-            .try_for_each(|reply| self.connections.convert::<Value>(reply).map(drop))?;
-        bus.count_published(messages);
-        Ok(())
+        self.connections.pipeline(call, &pipeline).await
+    }
+
+    fn all_done(&self, replies: Vec<Value>) -> Result<(), CacheError> {
+        replies.into_iter().try_for_each(|reply| self.connections.convert::<Value>(reply).map(drop))
     }
 }

@@ -51,7 +51,7 @@ impl Fixture {
     }
 
     pub(crate) fn lease_for(&mut self, id: u64, ttl: Duration, purpose: Purpose<'_>) -> LeaseReply {
-        self.call(Call::Lease { key: KEY, id, ttl, purpose, waits: false })
+        self.call(Call::Lease { key: KEY, id, ttl, purpose, waits: false, latest: None })
     }
 
     pub(crate) fn fill(&mut self, id: u64, record: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cache_core::Timestamp;
 use redis::{ErrorKind, ServerErrorKind};
 
-use crate::fixture::{KEY, LONG, ONE, SHORT, TWO, between, held_for, redis};
+use crate::fixture::{Fixture, KEY, LONG, ONE, SHORT, TWO, between, held_for, redis};
 use crate::script::{Call, LeaseReply, Purpose};
 use crate::wire::{self, LeaseMark, Value, encode};
 
@@ -92,6 +92,31 @@ fn lease_times_have_bounds() {
 }
 
 #[test]
+fn a_request_that_comes_late_changes_nothing() {
+    let mut r = redis();
+    let stale = r.record(-1_000, 60_000);
+    let list = |r: &mut Fixture| r.typed::<()>(&format!("RPUSH {KEY} 1"));
+    let put: [&dyn Fn(&mut Fixture); 3] = [&|_| {}, &list, &|r| r.set(&stale)];
+    for (case, put) in put.into_iter().enumerate() {
+        r.typed::<()>(&format!("DEL {KEY}"));
+        put(&mut r);
+        let before: Option<Vec<u8>> = r.typed(&format!("DUMP {KEY}"));
+        let latest = |at| Call::Lease {
+            key: KEY,
+            id: ONE,
+            ttl: LONG,
+            purpose: Purpose::Load,
+            waits: false,
+            latest: Some(at),
+        };
+        let now = r.now();
+        assert_eq!(r.call::<LeaseReply>(latest(now - SHORT)), LeaseReply::Late, "{case}");
+        assert_eq!(r.typed::<Option<Vec<u8>>>(&format!("DUMP {KEY}")), before, "{case}");
+        assert_eq!(r.call::<LeaseReply>(latest(now + LONG)), LeaseReply::Granted, "{case}");
+    }
+}
+
+#[test]
 fn a_fresh_value_is_answered_unless_it_is_to_be_refreshed() {
     let mut r = redis();
     let record = r.record(60_000, 90_000);
@@ -166,7 +191,8 @@ fn a_value_for_ever_is_fresh() {
 #[test]
 fn a_script_that_is_not_loaded_says_so_and_does_nothing() {
     let mut r = redis();
-    let call = Call::Lease { key: KEY, id: ONE, ttl: LONG, purpose: Purpose::Load, waits: false };
+    let (purpose, waits, latest) = (Purpose::Load, false, None);
+    let call = Call::Lease { key: KEY, id: ONE, ttl: LONG, purpose, waits, latest };
     let refused = call.by_hash().query::<LeaseReply>(&mut r.connection).expect_err("NOSCRIPT");
     assert_eq!(refused.kind(), ErrorKind::Server(ServerErrorKind::NoScript));
     assert!(!r.exists());

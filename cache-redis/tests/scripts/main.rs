@@ -17,3 +17,4 @@ mod fixture;
 mod lease;
 mod repair;
 mod wake;
+mod write;

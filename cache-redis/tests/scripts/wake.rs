@@ -15,7 +15,7 @@ const MARKS: usize = 36;
 
 impl Fixture {
     fn waits(&mut self, id: u64, purpose: Purpose<'_>) -> LeaseReply {
-        self.call(Call::Lease { key: KEY, id, ttl: LONG, purpose, waits: true })
+        self.call(Call::Lease { key: KEY, id, ttl: LONG, purpose, waits: true, latest: None })
     }
 
     fn fill_and_tell(&mut self, id: u64, record: &[u8]) -> bool {
