@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use cache_core::{CacheStore, Entry, ErrorKind, InvalidationBus, LeaseOutcome, Policy, Selector};
 use cache_redis::{Connections, RedisBus, RedisStore};
-use cache_testkit::servers::{FaultProxy, RedisServer};
-use cache_testkit::eventually;
+use cache_testkit::servers::{Direction, FaultProxy, RedisServer};
+use cache_testkit::{eventually, eventually_async};
 use futures_util::future::join_all;
 use scenario::{BUDGET, HEAL, LASTING, SLACK, config, name};
 
@@ -160,4 +160,25 @@ async fn p3_09_leases_that_were_given_up_are_not_held() {
         let leased = store.lease(key, lease).await.unwrap();
         assert!(matches!(leased, LeaseOutcome::Granted(_)), "{key}: {leased:?}");
     }
+}
+
+/// A lease whose giving back got lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_09_a_lease_whose_abandon_failed_is_given_back_later() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let (node, other) = (store(&proxy.url(&server.url())).await, store(&server.url()).await);
+    let LeaseOutcome::Granted(lease) = node.lease("k", LASTING).await.unwrap() else {
+        unreachable!("nobody else asks")
+    };
+    proxy.black_hole(Direction::Both);
+    node.abandon(lease).await.unwrap_err();
+    proxy.heal();
+    let start = Instant::now();
+    eventually_async(async || {
+        let leased = other.lease("k", LASTING).await.unwrap();
+        matches!(leased, LeaseOutcome::Granted(_))
+    })
+    .await;
+    assert!(start.elapsed() < HEAL, "{:?}", start.elapsed());
 }

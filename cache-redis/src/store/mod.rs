@@ -226,11 +226,14 @@ impl CacheStore for RedisStore {
 
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         let key = self.keys.key(lease.key());
+        let unsettled = self.giving_back.unless_settled(&key, lease.id());
         let message = self.message(&key);
         let notice = self.notice(message.as_deref());
         let call = script::Call::Abandon { key: &key, id: lease.id(), notice };
         // Repeating it is harmless.
-        self.connections.evaluate(READ, &call.by_hash(), || call.by_source()).await.map(drop)
+        self.connections.evaluate(READ, &call.by_hash(), || call.by_source()).await?;
+        unsettled.settled();
+        Ok(())
     }
 
     fn stats(&self) -> CacheStats {
