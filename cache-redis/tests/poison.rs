@@ -8,11 +8,13 @@ mod scenario;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use cache_core::{CacheServiceExt, CacheStore, ErrorKind, Policy};
+use cache_core::{
+    CacheError, CacheServiceExt, CacheStore, Entry, ErrorKind, LeaseOutcome, Policy, Timestamp,
+};
 use cache_redis::RedisCacheService;
-use cache_testkit::servers::RedisServer;
+use cache_testkit::servers::{FaultProxy, RedisServer};
 use cache_testkit::{Loads, eventually};
-use scenario::{LASTING, config, connect, name};
+use scenario::{LASTING, bounded, config, connect, name};
 
 const RIGHT: &str = "Organisation é 日本 [1, 2]";
 
@@ -198,6 +200,107 @@ async fn p6_04_foreign_json_goes_when_its_key_does() {
     .await;
     // Redis counts in milliseconds: it may hold the key for the rest of one.
     eventually(|| poisoned.server.command(&["EXISTS", &name("k")]).integer() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_04_much_foreign_json_is_read_in_two_round_trips() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    // No heartbeat in between.
+    let config = config(&proxy.url(&server.url())).heartbeat_interval(Duration::from_secs(60));
+    let cache = RedisCacheService::connect(config).await.unwrap();
+    let keys: Vec<_> = (0..500).map(|at| format!("k{at}")).collect();
+    for (at, key) in keys.iter().enumerate() {
+        // Most of them last; a few are ours, or absent.
+        match at % 10 {
+            8 => cache.set(key, &at, LASTING).await.unwrap(),
+            9 => {}
+            _ => drop(server.command(&["SET", &name(key), &at.to_string(), "PX", "3600000"])),
+        }
+    }
+    proxy.latency(Duration::from_millis(2));
+    let before = proxy.round_trips();
+    let found = cache.store().fetch_many(&keys).await.unwrap();
+    let trips = proxy.round_trips() - before;
+    assert!(trips <= 2, "{trips} round trips");
+    let now = cache.store().clock().now();
+    for (at, entry) in found.into_iter().enumerate() {
+        let Some(entry) = entry else {
+            assert_eq!(at % 10, 9);
+            continue;
+        };
+        assert_eq!(entry.decode::<usize>().unwrap(), at);
+        let left = now.until(entry.fresh_until());
+        assert!(left <= LASTING && left > LASTING / 2, "{at}: {left:?}");
+    }
+}
+
+/// Two questions, each of which takes most of the budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_04_foreign_json_and_repairs_keep_to_one_budget() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let cache = connect(&proxy.url(&server.url())).await;
+    server.command(&["SET", &name("json"), "7"]);
+    server.command(&["SET", &name("garbage"), "{not JSON"]);
+    proxy.latency(Duration::from_millis(100));
+    let late = |error: CacheError| assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    late(bounded(cache.fetch("json")).await.unwrap_err());
+    late(bounded(cache.fetch_many(&["json".to_owned()])).await.unwrap_err());
+    late(bounded(cache.lease("garbage", LASTING)).await.unwrap_err());
+    late(bounded(cache.lease_to_replace("json", LASTING)).await.unwrap_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_04_foreign_json_can_be_replaced_ahead_of_time() {
+    let poisoned = Poisoned::start().await;
+    let (server, store) = (&poisoned.server, poisoned.cache.store());
+    for ttl in [None, Some(60_000)] {
+        match ttl {
+            None => server.command(&["SET", &name("k"), "[1]"]),
+            Some(ms) => server.command(&["SET", &name("k"), "[1]", "PX", &ms.to_string()]),
+        };
+        for fills in [false, true] {
+            let leased = store.lease_to_replace("k", LASTING).await.unwrap();
+            let LeaseOutcome::Granted(lease) = leased else { unreachable!("{leased:?}") };
+            let held = store.lease_to_replace("k", LASTING).await.unwrap();
+            assert!(matches!(held, LeaseOutcome::Held { .. }), "{held:?}");
+            let entry = store.fetch("k").await.unwrap().unwrap();
+            assert_eq!(entry.decode::<[u64; 1]>().unwrap(), [1], "not readable meanwhile");
+            let left = server.command(&["PTTL", &name("k")]).integer();
+            match ttl {
+                None => assert_eq!(left, -1),
+                Some(ms) => assert!(left > ms / 2 && left <= ms, "{left}"),
+            }
+            if fills {
+                let entry = Entry::encode(&[2_u64], &Policy::ttl(LASTING)).unwrap();
+                assert!(store.fill(lease, entry).await.unwrap());
+            } else {
+                store.abandon(lease).await.unwrap();
+            }
+        }
+        let entry = store.fetch("k").await.unwrap().unwrap();
+        assert_eq!(entry.decode::<[u64; 1]>().unwrap(), [2]);
+    }
+}
+
+/// Nobody tells when someone else writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_04_foreign_json_is_held_for_the_default_ttl_at_most() {
+    let server = RedisServer::start();
+    let ttl = Duration::from_secs(7);
+    let config = config(&server.url()).default_ttl(ttl);
+    let cache = RedisCacheService::connect(config).await.unwrap();
+    server.command(&["SET", &name("k"), "[1]"]);
+    let one = cache.fetch("k").await.unwrap().unwrap();
+    let many = cache.fetch_many(&["k".to_owned()]).await.unwrap().remove(0).unwrap();
+    let LeaseOutcome::Fresh(leased) = cache.lease("k", LASTING).await.unwrap() else {
+        unreachable!("it is fresh")
+    };
+    for entry in [one, many, leased] {
+        assert_eq!(entry.local_ttl(), Some(ttl));
+        assert_eq!(entry.fresh_until(), Timestamp::MAX);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 -- lease: asks for the right to fill KEYS[1].
--- ARGV: lease id (8 bytes), how long (microseconds), what for ('load', 'refresh' or 'repair'), and
--- for 'repair' the first bytes, up to 36, of what the caller found and could not use; 'waits' if
+-- ARGV: lease id (8 bytes), how long (microseconds), what for ('load', 'refresh', 'repair' or
+-- 'adopt'), and for 'repair' the first bytes, up to 36, of what the caller found and could not use,
+-- for 'adopt' the record that is to stand for the foreign JSON which is its payload; 'waits' if
 -- the caller wants to be told when another's lease is over, else ''; until when by the server's clock
 -- (microseconds) the request is good, '' for whenever.
 -- {3}: it came too late. {1}: granted. {0, microseconds}: held by another. {2, value}: there is one that need not be
@@ -46,11 +47,22 @@ if kind == 'none' or kind == 'vacant' or kind == 'garbage' then return lease_alo
 if purpose == 'repair' and string.sub(head, 1, REGION) == seen then
   return lease_alone()
 end
+if kind == 'foreign' and purpose == 'adopt' and redis.call('GET', key) == string.sub(seen, HEADER + 1) then
+  local left = redis.call('PTTL', key)
+  if left == 0 then return lease_alone() end
+  if left > 0 then
+    redis.call('SET', key, seen, 'PX', left)
+  else
+    redis.call('SET', key, seen)
+  end
+  redis.call('SETRANGE', key, REGION, region)
+  return {1}
+end
 if kind == 'foreign' then
   return {2, redis.call('GET', key), redis.call('PTTL', key)}
 end
 if now >= u64(head, 17) then return lease_alone() end
-if now < u64(head, 9) and purpose ~= 'refresh' then
+if now < u64(head, 9) and purpose ~= 'refresh' and purpose ~= 'adopt' then
   return {2, redis.call('GET', key)}
 end
 redis.call('SETRANGE', key, REGION, region)

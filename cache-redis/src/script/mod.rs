@@ -63,6 +63,9 @@ pub(crate) enum Purpose<'a> {
     /// Bytes that `wire::decode` could not use, as they were found. If they are there still, they
     /// make room for the lease.
     Repair(&'a [u8]),
+    /// Plain JSON that is to be replaced, as a record: if it is there still, the record takes its
+    /// place and has room for the lease.
+    Adopt(&'a [u8]),
 }
 
 /// What is said to those who wait for a lease to be over, if there are any.
@@ -117,6 +120,7 @@ impl Call<'_> {
             notice.map_or(0, |Notice { channel, message }| channel.len() + message.len())
         };
         match *self {
+            Self::Lease { key, purpose: Purpose::Adopt(record), .. } => key.len() + record.len(),
             Self::Lease { key, .. } => key.len(),
             Self::Fill { key, record, notice, .. } => key.len() + record.len() + told(notice),
             Self::Abandon { key, notice, .. } => key.len() + told(notice),
@@ -141,6 +145,7 @@ impl Call<'_> {
                     Purpose::Load => ("load", &[][..]),
                     Purpose::Refresh => ("refresh", &[][..]),
                     Purpose::Repair(found) => ("repair", &found[..found.len().min(SEEN_LEN)]),
+                    Purpose::Adopt(record) => ("adopt", record),
                 };
                 cmd.arg(word).arg(seen).arg(if waits { "waits" } else { "" });
                 latest(&mut cmd, until);

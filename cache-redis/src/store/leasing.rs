@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::RedisStore;
 use crate::connection::{Call, Lane};
 use crate::script::{self, LeaseReply, Notice, Purpose};
-use crate::wire::{Decoded, decode, foreign_entry};
+use crate::wire::{Decoded, decode, encode_entry};
 
 /// How soon to look again while another node holds the lease, by a timer alone.
 const RETRY_AFTER: Duration = Duration::from_millis(25);
@@ -29,15 +29,19 @@ impl RedisStore {
         key: &str,
         ttl: Duration,
         purpose: Purpose<'_>,
+        started: Instant,
     ) -> Result<Asked, CacheError> {
         let id = fastrand::u64(..);
         let waits = self.tell.is_some();
-        let budget = self.connections.budget(SCRIPT);
-        let (until, latest) = (Instant::now() + budget, self.connections.latest(budget));
+        let left = self.left(SCRIPT, started);
+        let (until, latest) = (Instant::now() + left, self.connections.latest(left));
         let call = script::Call::Lease { key, id, ttl, purpose, waits, latest };
         // Rule 2: dropped or failed on the way, the lease is given back.
         let unsettled = self.giving_back.unless_settled(key, id).asked_for(until);
-        let reply = self.connections.evaluate(SCRIPT, &call.by_hash(), || call.by_source()).await;
+        let reply = self
+            .connections
+            .evaluate(SCRIPT.budget(left), &call.by_hash(), || call.by_source())
+            .await;
         let reply: LeaseReply = self.connections.convert(reply?)?;
         unsettled.settled();
         match reply {
@@ -62,21 +66,27 @@ impl RedisStore {
         purpose: Purpose<'_>,
     ) -> Result<LeaseOutcome, CacheError> {
         check_key(key)?;
-        let (name, now) = (self.keys.key(key), self.clock.now());
-        let mut asked = self.ask(&name, ttl, purpose).await?;
+        let (name, now, started) = (self.keys.key(key), self.clock.now(), Instant::now());
+        let mut asked = self.ask(&name, ttl, purpose, started).await?;
         if let LeaseReply::Present { bytes, ttl: key_ttl } = &asked.reply {
             match decode(bytes) {
                 Decoded::Value(value) => {
                     return Ok(LeaseOutcome::Fresh(value.to_entry(self.offset(), now)));
                 }
                 Decoded::Foreign(json) => {
-                    return Ok(LeaseOutcome::Fresh(foreign_entry(json, *key_ttl, now)));
+                    let entry = self.foreign_entry(json, *key_ttl);
+                    if !matches!(purpose, Purpose::Refresh) {
+                        return Ok(LeaseOutcome::Fresh(entry));
+                    }
+                    // It stays readable, as a record that has room for the lease.
+                    let record = encode_entry(&entry, self.offset());
+                    asked = self.ask(&name, ttl, Purpose::Adopt(&record), started).await?;
                 }
                 // Garbage makes room for the lease, if it stands there still.
                 Decoded::LeaseOnly(_) | Decoded::Unknown(_) => {
                     self.unreadable.fetch_add(1, Ordering::Relaxed);
                     let found = bytes.clone();
-                    asked = self.ask(&name, ttl, Purpose::Repair(&found)).await?;
+                    asked = self.ask(&name, ttl, Purpose::Repair(&found), started).await?;
                 }
             }
         }

@@ -21,6 +21,7 @@ use futures_util::future::try_join_all;
 use redis::Value;
 
 use self::batch::Batches;
+use self::foreign::Begun;
 use self::large::LargeValues;
 use self::reading::Moment;
 use crate::bus::RedisBus;
@@ -32,6 +33,7 @@ use crate::script::{self, Purpose};
 use crate::wire::{ClockOffset, Expiry, encode_entry};
 
 mod batch;
+mod foreign;
 mod large;
 mod leasing;
 mod reading;
@@ -130,9 +132,10 @@ impl CacheStore for RedisStore {
 
     async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         check_key(key)?;
+        let begun = Begun::now();
         let reply = self.value(key).await?;
         let at = self.moment();
-        self.entry(key, reply, at).await
+        self.entry(key, reply, at, begun).await
     }
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
@@ -140,10 +143,11 @@ impl CacheStore for RedisStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
+        let begun = Begun::now();
         // What most calls are: one command, whose values are in the order of the keys.
         if keys.len() <= CHUNK && !self.connections.is_cluster() {
             let values = self.values(keys.len(), keys.iter()).await?;
-            return self.entries(keys, values).await;
+            return self.entries(keys, values, begun).await;
         }
         let fetch = |chunk: Vec<usize>| async move {
             let values = self.values(chunk.len(), chunk.iter().map(|&at| &keys[at])).await?;
@@ -156,7 +160,7 @@ impl CacheStore for RedisStore {
         for (at, value) in found.into_iter().flatten() {
             values[at] = value;
         }
-        self.entries(keys, values).await
+        self.entries(keys, values, begun).await
     }
 
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {

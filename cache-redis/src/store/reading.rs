@@ -1,13 +1,13 @@
 //! What is asked of Redis to read, and what its replies hold.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use cache_core::{CacheError, Entry, Timestamp};
 use redis::{Cmd, Value};
 
+use super::foreign::Begun;
 use super::{READ, READ_LARGE, RedisStore};
-use crate::wire::{ClockOffset, Decoded, decode, foreign_entry};
+use crate::wire::{ClockOffset, Decoded, decode};
 
 pub(super) const MGET: &str = "MGET";
 const GET: &str = "GET";
@@ -100,11 +100,25 @@ impl RedisStore {
         &self,
         keys: &[String],
         values: Vec<Value>,
+        begun: Begun,
     ) -> Result<Vec<Option<Entry>>, CacheError> {
         let at = self.moment();
         let mut slots = Vec::with_capacity(keys.len());
+        let mut found = Vec::new();
         for (key, value) in keys.iter().zip(values) {
-            slots.push(self.entry(key, value, at).await?);
+            let entry = match self.read(key, value, at)? {
+                Read::Nothing => None,
+                Read::Entry(entry) => self.servable(entry),
+                Read::Foreign(json) => {
+                    found.push((slots.len(), json));
+                    None
+                }
+            };
+            slots.push(entry);
+        }
+        if !found.is_empty() {
+            // Apart, as it is rare and large.
+            Box::pin(self.foreign(keys, found, begun, &mut slots)).await?;
         }
         Ok(slots)
     }
@@ -115,25 +129,21 @@ impl RedisStore {
         key: &str,
         reply: Value,
         at: Moment,
+        begun: Begun,
     ) -> Result<Option<Entry>, CacheError> {
-        let entry = match self.read(key, reply, at)? {
+        Ok(match self.read(key, reply, at)? {
             Read::Nothing => None,
-            Read::Entry(entry) => Some(entry),
-            // Apart, as it is rare and large.
-            Read::Foreign(json) => Box::pin(self.foreign(key, json)).await?,
-        };
-        Ok(entry.filter(|entry| self.clock.is_before(entry.servable_until())))
+            Read::Entry(entry) => self.servable(entry),
+            Read::Foreign(json) => {
+                let mut slot = [None];
+                Box::pin(self.foreign(&[key], vec![(0, json)], begun, &mut slot)).await?;
+                let [entry] = slot;
+                entry
+            }
+        })
     }
 
-    /// Plain JSON as an entry that lives as long as its key; `None` if that is over.
-    async fn foreign(&self, key: &str, json: Vec<u8>) -> Result<Option<Entry>, CacheError> {
-        let mut cmd = redis::cmd("PTTL");
-        cmd.arg(self.keys.name(key));
-        let ttl = match self.connections.query::<i64>(READ, &cmd).await? {
-            -1 => None,
-            gone if gone < 0 => return Ok(None),
-            millis => Some(Duration::from_millis(millis.unsigned_abs())),
-        };
-        Ok(Some(foreign_entry(&json, ttl, self.clock.now())))
+    pub(super) fn servable(&self, entry: Entry) -> Option<Entry> {
+        self.clock.is_before(entry.servable_until()).then_some(entry)
     }
 }
