@@ -175,7 +175,8 @@ fn abandon(inner: &Inner, request: &Request) {
     // It may be executed late: twice the lease from now it is over in any case that matters.
     let until = inner.clock.now() + terms.lease.saturating_mul(2);
     // The releaser ends with its runtime; then the lease runs out by itself.
-    let _ = inner.jobs.send(Job::Abandon { names, token, until });
+    let pending = inner.backlog.pending();
+    let _ = inner.jobs.send(Job::Abandon { names, token, until, pending });
 }
 
 /// How a guard gives its lock back.

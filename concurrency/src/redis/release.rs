@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::timeout;
 
 use super::error::{may_heal, unavailable};
 use super::names::Names;
@@ -48,10 +49,11 @@ pub(crate) enum Job {
     /// Perhaps in the queue, or handed the lock just now.
     Leave { names: Arc<Names>, token: String, until: Timestamp, pending: Pending },
     /// Perhaps acquired; nobody knows.
-    Abandon { names: Arc<Names>, token: String, until: Timestamp },
+    Abandon { names: Arc<Names>, token: String, until: Timestamp, pending: Pending },
 }
 
-/// Counts what `shutdown` waits for.
+/// Counts what `shutdown` waits for: callers on their way to a lock, attempts, and all that is to be
+/// given back. Who begins something on behalf of another counts it before the other is done.
 #[derive(Clone)]
 pub(crate) struct Backlog(Arc<watch::Sender<usize>>);
 
@@ -68,9 +70,12 @@ impl Backlog {
         Pending(self.clone())
     }
 
-    pub(crate) async fn empty(&self) {
+    /// Waits until nothing is left, `patience` at most; gives how much was.
+    pub(crate) async fn empty(&self, patience: Duration) -> usize {
+        let mut counts = self.0.subscribe();
         // Cannot fail: `self` keeps the sender alive.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        let empty = counts.wait_for(|count| *count == 0);
+        if timeout(patience, empty).await.is_ok() { 0 } else { *self.0.borrow() }
     }
 }
 
@@ -122,16 +127,16 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, cou
             }
             // Whoever has dropped the guard does not want to know.
             let _ = told.send(first.map_err(|(error, _)| error));
-            drop(pending);
             if again {
                 give_up(redis, clock, &names, &token, until).await;
             }
+            drop(pending);
         }
         Job::Leave { names, token, until, pending } => {
             give_up(redis, clock, &names, &token, until).await;
             drop(pending);
         }
-        Job::Abandon { names, token, until } => {
+        Job::Abandon { names, token, until, pending } => {
             if abandoned.followed.fetch_add(1, Relaxed) < FOLLOWED {
                 for pause in AGAIN {
                     clock.sleep(pause).await;
@@ -141,6 +146,7 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, cou
                 }
             }
             abandoned.followed.fetch_sub(1, Relaxed);
+            drop(pending);
         }
     }
 }

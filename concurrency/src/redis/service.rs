@@ -23,6 +23,9 @@ use super::waiting;
 use crate::service::shut_down;
 use crate::stats::{LockStats, bump};
 
+/// How long a shutdown may take.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(5);
+
 /// Named locks among all processes that use one Redis and one namespace. Clones are the same
 /// locks.
 ///
@@ -179,6 +182,7 @@ impl RedisConcurrencyService {
         check_lock_key(key)?;
         options.validate()?;
         let (begun, wait) = (self.0.clock.now(), options.wait_duration());
+        let _pending = self.0.backlog.pending();
         let taken = async {
             let gate = self.0.gate.take(key, &at_the_gate(wait)).await?;
             let request = self.request(key, options);
@@ -198,6 +202,7 @@ impl RedisConcurrencyService {
         check_lock_key(key)?;
         options.validate()?;
         let begun = self.0.clock.now();
+        let _pending = self.0.backlog.pending();
         let tried = async {
             // Held or waited for by this very process: nothing to ask Redis.
             let gate = self.0.gate.take_if_free(key, &at_the_gate(Duration::ZERO)).await?;
@@ -298,10 +303,15 @@ impl ConcurrencyService for RedisConcurrencyService {
         taken.map_err(|error| unavailable(error).with_key(key))
     }
 
-    /// Connections stay open, and who holds a lock has it renewed as before.
+    /// Connections stay open, and who holds a lock has it renewed as before. It waits for five
+    /// seconds at most: without Redis nothing can be given back, and a caller that is not polled
+    /// does not go.
     async fn shutdown(&self) {
         self.0.closed.send_replace(true);
         self.0.gate.shutdown().await;
-        self.0.backlog.empty().await;
+        let left = self.0.backlog.empty(LONGEST_SHUTDOWN).await;
+        if left > 0 {
+            tracing::warn!(left, "the lock service ends before all is given back");
+        }
     }
 }
