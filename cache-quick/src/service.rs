@@ -81,6 +81,17 @@ impl QuickStore {
         self.0.sweep()
     }
 
+    /// Frees some of the expired entries and returns how many: of `parts` calls each sees to the next
+    /// part, all of them to all.
+    ///
+    /// ```
+    /// let store = cache_quick::QuickStore::default();
+    /// assert_eq!((0..20).map(|_| store.sweep_part(20)).sum::<usize>(), 0);
+    /// ```
+    pub fn sweep_part(&self, parts: usize) -> usize {
+        self.0.sweep_part(parts)
+    }
+
     /// How many records the sweep keeps; for tests that it stays in proportion.
     #[doc(hidden)]
     #[must_use]

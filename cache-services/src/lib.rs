@@ -12,6 +12,7 @@ mod redis;
 mod redis_url;
 mod seconds;
 mod services;
+mod upkeep;
 
 pub use builder::CacheServicesBuilder;
 pub use config::{CacheConfig, MemoryBackend};

@@ -9,7 +9,7 @@ use cache_hybrid::{TierStats, TieredStore};
 use cache_redis::ConnectionStats;
 
 use crate::parts::Parts;
-use crate::{CacheConfig, CacheServicesBuilder, Located};
+use crate::{CacheConfig, CacheServicesBuilder, Located, upkeep};
 
 /// The cache and the locks of a process.
 ///
@@ -47,6 +47,7 @@ pub struct CacheServices {
 impl CacheServices {
     #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is named"))]
     pub(crate) fn new(parts: Parts, config: &CacheConfig) -> Self {
+        upkeep::start(&parts.cache);
         Self {
             cache: parts.cache.service(),
             concurrency: parts.locks.service(),

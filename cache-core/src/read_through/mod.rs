@@ -96,6 +96,13 @@ impl<S: CacheStore> ReadThrough<S> {
         &self.0.store
     }
 
+    /// Whether there is another clone, or a load under way: for what sees to a cache as long as
+    /// somebody uses it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// How many loads are under way that a caller could join. At rest: none.
     #[must_use]
     pub fn loads_in_flight(&self) -> usize {
