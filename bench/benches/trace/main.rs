@@ -13,7 +13,7 @@ use std::error::Error;
 
 use cache_bench_kit::{Arguments, Contestant, Recorder, Table, Trace, compete, optimum, zipf};
 
-use self::peers::{CACHES, Cache};
+use self::peers::{CACHES, Cache, POLICIES};
 
 /// Hundredths of the number of different keys.
 const CAPACITIES: [usize; 3] = [1, 5, 20];
@@ -31,7 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = format!("zipf-{SKEW}");
     let mut traces = vec![Trace { name, accesses: zipf(KEYS, SKEW, count, 7) }];
     for path in &arguments.traces {
-        traces.push(Trace::read(path)?);
+        let mut trace = Trace::read(path)?;
+        trace.call_apart(&traces);
+        traces.push(trace);
     }
     let record = Recorder::new("trace", &arguments);
     for mut trace in traces {
@@ -80,7 +82,7 @@ impl<'a> Replay<'a> {
         let columns = columns.each_ref().map(String::as_str);
         let mut table = Table::new(format!("hit ratio/{name}"), title, &columns);
         let percent = |hits: usize| Some(hits as f64 * 100.0 / accesses as f64);
-        for (name, make) in CACHES {
+        for (name, make) in CACHES.into_iter().chain(POLICIES) {
             let hits = |capacity| percent(make(capacity).replay(&self.accesses, &self.keys));
             table.row(name, &capacities.map(hits));
         }

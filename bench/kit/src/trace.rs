@@ -40,6 +40,18 @@ impl Trace {
         Ok(Self { name, accesses })
     }
 
+    /// Has a number put behind its name if one of the `others` has the same name, so that everybody can
+    /// tell them apart.
+    pub fn call_apart(&mut self, others: &[Self]) {
+        let taken = |name: &str| others.iter().any(|other| other.name == name);
+        let mut numbered = (2_usize..).map(|number| format!("{}-{number}", self.name));
+        if taken(&self.name)
+            && let Some(name) = numbered.find(|name| !taken(name))
+        {
+            self.name = name;
+        }
+    }
+
     /// The number of different keys.
     #[must_use]
     pub fn keys(&self) -> usize {

@@ -5,7 +5,7 @@ pub(crate) mod moka;
 pub(crate) mod ours;
 pub(crate) mod quick_cache;
 
-use foyer_memory::S3FifoConfig;
+use foyer_memory::{FifoConfig, LfuConfig, LruConfig, S3FifoConfig, SieveConfig};
 
 use self::ours::Ours;
 
@@ -28,4 +28,12 @@ pub(crate) const CACHES: [(&str, Make); 5] = [
     ("raw foyer, S3-FIFO", |capacity| {
         Box::new(foyer::Foyer::new(capacity, S3FifoConfig::default()))
     }),
+];
+
+/// foyer's other policies, for their hit ratios: which is best depends on the trace.
+pub(crate) const POLICIES: [(&str, Make); 4] = [
+    ("raw foyer, LFU", |capacity| Box::new(foyer::Foyer::new(capacity, LfuConfig::default()))),
+    ("raw foyer, LRU", |capacity| Box::new(foyer::Foyer::new(capacity, LruConfig::default()))),
+    ("raw foyer, SIEVE", |capacity| Box::new(foyer::Foyer::new(capacity, SieveConfig))),
+    ("raw foyer, FIFO", |capacity| Box::new(foyer::Foyer::new(capacity, FifoConfig::default()))),
 ];
