@@ -13,12 +13,12 @@ const HITS: usize = 1_000;
 
 pub(crate) fn run(bench: &Bench) {
     let (runtime, url) = (&bench.runtime, bench.server.url());
-    let title = "Allocations of a hit, values of 150 B";
+    let size = bench.arguments.sizes_or(&[Size::SMALL])[0];
+    let title = format!("Allocations of a hit, values of {}", size.name());
     let mut table = Table::new("near/allocations", title, &["allocations", "bytes"]);
     let visits: Vec<usize> = (0..HITS).collect();
     for (name, make) in PEERS {
-        let setting =
-            Setting { keys: HITS, size: Size::Small, runtime, url: &url, hybrid: &OnceCell::new() };
+        let setting = Setting { keys: HITS, size, runtime, url: &url, hybrid: &OnceCell::new() };
         let peer = make(setting);
         peer.hits(&visits, runtime);
         // Going into a runtime and out of it is no part of a hit.

@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// What the parts run with.
 struct Bench {
+    arguments: Arguments,
     record: Recorder,
     // Before the server, which what runs on it uses.
     runtime: Runtime,
@@ -36,9 +37,9 @@ fn main() {
     let arguments = Arguments::of_this_process();
     let record = Recorder::new("allocations", &arguments);
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-    let bench = Bench { record, runtime, server: RedisServer::start() };
+    let bench = Bench { arguments, record, runtime, server: RedisServer::start() };
     for (part, run) in PARTS {
-        if arguments.wants(part) {
+        if bench.arguments.wants(part) {
             run(&bench);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use cache_bench_kit::Table;
-use cache_bench_kit::value::{Org, key, org};
+use cache_bench_kit::value::{Org, Size, key};
 use cache_core::{CacheServiceExt, CacheStore};
 use cache_quick::QuickCacheService;
 use quick_cache::sync::Cache;
@@ -15,15 +15,22 @@ use crate::Bench;
 const ENTRIES: usize = 100_000;
 
 pub(crate) fn run(bench: &Bench) {
-    let title = format!("Bytes per entry, {ENTRIES} entries of 150 B of JSON");
-    let mut table = Table::new("near/memory", title, &["bytes", "entries held"]);
+    for size in bench.arguments.sizes_or(&[Size::SMALL]) {
+        of_size(bench, size);
+    }
+}
+
+fn of_size(bench: &Bench, size: Size) {
+    let name = size.name();
+    let title = format!("Bytes per entry, {ENTRIES} entries of {name} of JSON");
+    let mut table = Table::new(format!("near/memory/{name}"), title, &["bytes", "entries held"]);
     let keys: Vec<_> = (0..ENTRIES).map(key).collect();
-    let json = |id| serde_json::to_vec(&org(id)).unwrap().into_boxed_slice();
+    let json = |id| serde_json::to_vec(&size.org(id)).unwrap().into_boxed_slice();
     // The same value as ours holds, which has been through the codec: how much its texts and vectors
     // have to spare depends on how they were made.
     let decoded = |id| Arc::new(serde_json::from_slice::<Org>(&json(id)).unwrap());
     let (bytes, held) = raw(&keys, decoded);
-    table.row("raw quick_cache, decoded", &[Some(bytes), Some(held)]);
+    table.row("raw quick_cache, decoded: Arc<T> only", &[Some(bytes), Some(held)]);
     let (bytes, held) = raw(&keys, json);
     table.row("raw quick_cache, encoded", &[Some(bytes), Some(held)]);
     let (bytes, held) = raw(&keys, |id| (json(id), decoded(id)));
@@ -34,7 +41,7 @@ pub(crate) fn run(bench: &Bench) {
         let made = QuickCacheService::builder().max_capacity(ENTRIES as u64).build();
         bench.runtime.block_on(async {
             for (id, key) in keys.iter().enumerate() {
-                made.set(key, &org(id), None).await.unwrap();
+                made.set(key, &size.org(id), None).await.unwrap();
             }
         });
         cache = Some(made);

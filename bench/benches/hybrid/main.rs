@@ -2,7 +2,7 @@
 //!
 //! What a miss, a stampede and an invalidation cost, what a fleet of three processes does, and what an
 //! outage of Redis looks like. A server of its own, on this machine; for the miss and the invalidation also
-//! through a proxy that makes a network of it. The miss runs once more with client and server on one core,
+//! through a proxy that makes a network of it. The two run once more with client and server on one core,
 //! where no wake-up of another core hides what the client costs.
 //!
 //! `cargo bench -p cache-bench --bench hybrid -- 101` takes 101 rounds; words name the parts to run:
@@ -66,6 +66,9 @@ const PARTS: [Part; 5] = [
     ("outage", outage::run),
 ];
 
+/// That run once more on one core.
+const ON_ONE_CORE: [&str; 2] = ["miss", "invalidation"];
+
 fn main() {
     let arguments = Arguments::of_this_process();
     // In a process that `fleet` starts.
@@ -83,7 +86,9 @@ fn main() {
     }
     let Bench { arguments, record, .. } = bench;
     record.save();
-    if !arguments.pinned && arguments.wants("miss") {
-        arguments.run_on_one_core(&["miss"]);
+    let again = ON_ONE_CORE.map(|part| arguments.wants(part).then_some(part));
+    let again: Vec<_> = again.into_iter().flatten().collect();
+    if !arguments.pinned && !again.is_empty() {
+        arguments.run_on_one_core(&again);
     }
 }

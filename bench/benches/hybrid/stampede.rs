@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cache_bench_kit::value::key;
-use cache_bench_kit::{Bound, Contestant, Table, compete};
+use cache_bench_kit::{Contestant, Table, compete};
 use cache_core::CacheService;
 use cache_quick::QuickCacheService;
 use tokio::runtime::Runtime;
@@ -21,7 +21,6 @@ use crate::node::node;
 /// Callers for each key, and keys.
 const CROWDS: [(usize, usize); 5] = [(10, 1), (100, 1), (1_000, 1), (10_000, 1), (100, 100)];
 const CAPACITY: u64 = 100_000;
-const HYBRID: &str = "get_or_load, hybrid";
 
 pub(crate) fn run(bench: &Bench) {
     let (runtime, server) = bench.start();
@@ -39,7 +38,7 @@ pub(crate) fn run(bench: &Bench) {
         let come = Come { runtime: &runtime, callers, keys, turn: &turn };
         let contestants = vec![
             come.crowd("tokio OnceCell by hand", &once_cell, &loads[0]),
-            come.crowd(HYBRID, &hybrid, &loads[1]),
+            come.crowd("get_or_load, hybrid", &hybrid, &loads[1]),
             come.crowd("get_or_load, quick", &quick, &loads[2]),
             come.crowd("moka, get_with", &moka, &loads[3]),
             come.crowd("cachet, stampede protection", &cachet, &loads[4]),
@@ -55,14 +54,7 @@ pub(crate) fn run(bench: &Bench) {
             let loads = loads.load(Ordering::Relaxed) as f64 / ((rounds + 1) * keys) as f64;
             table.row(&figure.name, &[loads, figure.cpu / 1e3, figure.median / 1e3].map(Some));
         }
-        let ours = |column| table.cell(HYBRID, column).unwrap();
-        let (loads, cpu) = (ours(columns[0]), ours(columns[1]));
         bench.record.table(table);
-        let name = format!("loads per key, {callers} callers, {keys} keys");
-        bench.record.bounded(&name, loads, Bound::AtMost(1.0));
-        if (callers, keys) == (1_000, 1) {
-            bench.record.bounded("CPU µs per waiter, 1000 callers", cpu, Bound::AtMost(3.0));
-        }
     }
 }
 

@@ -17,6 +17,9 @@ pub(crate) trait Contender: Send + Sync + 'static {
     /// How many of the commands that a server has counted were attempts to take a lock, if that many
     /// locks have been taken and given back.
     fn attempts(commands: &BTreeMap<String, u64>, taken: u64) -> u64;
+
+    /// How many of them it sent itself while it waited: not those that scripts run, and no heartbeats.
+    fn commands(commands: &BTreeMap<String, u64>) -> u64;
 }
 
 /// How often a command was called.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_bench_kit::{Bound, Latencies, Table, Timed, Times, take_turns};
+use cache_bench_kit::{Latencies, Table, Timed, Times, take_turns};
 
 use crate::Bench;
 use crate::contender::Contender;
@@ -44,14 +44,7 @@ pub(crate) fn run(bench: &Bench<'_>) {
         let p50s: Vec<_> = times.iter_mut().map(p50).collect();
         let (id, title) = (format!("locks/hand-over/{way}"), format!("A hand-over, {way}"));
         bench.record.table(Table::of_latencies(id, title, &mut times));
-        let bounded = |what: &str, value, bound| {
-            bench.record.bounded(&format!("{what}, {way}"), value, bound);
-        };
-        let [round_trip, message, ours, polling, rslock] = [0, 1, 2, 3, 4].map(|at| p50s[at]);
-        bounded("hand-over / round trip", ours / round_trip, Bound::AtMost(1.2));
-        bounded("hand-over / round trip, fallback", ours / round_trip, Bound::AtMost(2.2));
-        bounded("polling / ours", polling / ours, Bound::AtLeast(10.0));
-        bounded("rslock / ours", rslock / ours, Bound::AtLeast(10.0));
+        let [message, ours] = [1, 2].map(|at| p50s[at]);
         let ratio = ours / message;
         bench.record.note(format!("A hand-over takes {ratio:.2} × a raw PUBLISH, {way}."));
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_bench_kit::{Bound, Table};
+use cache_bench_kit::{Table, cpu_seconds};
 use futures_util::future::join_all;
 
 use crate::Bench;
@@ -22,25 +22,31 @@ pub(crate) fn run(bench: &Bench<'_>) {
     let (_, url) = &bench.ways[0];
     let time = time(bench);
     let title = format!("{WAITERS} wait for a lock that is held for {time:?}");
-    let columns = ["attempts a second and process", "heartbeats: TIME", "heartbeats: PING"];
+    let columns = [
+        "attempts a second and process",
+        "commands a second and process",
+        "heartbeats: TIME",
+        "heartbeats: PING",
+        "client CPU ms a second",
+    ];
     let mut table = Table::new("locks/idle", title, &columns);
     bench.runtime.block_on(async {
         let mut row = |name: &str, processes: usize, said: Said| {
-            let each = said.attempts as f64 / time.as_secs_f64() / processes as f64;
-            table.row(name, &[each, said.times as f64, said.pings as f64].map(Some));
-            each
+            let seconds = time.as_secs_f64();
+            let each = |count: u64| count as f64 / seconds / processes as f64;
+            let [times, pings] = [said.times, said.pings].map(|count| count as f64);
+            // The holder's process has a heart, too.
+            let beats = (times + pings) / seconds / (processes + 1) as f64;
+            let all = each(said.commands) + beats;
+            let cells = [each(said.attempts), all, times, pings, said.cpu * 1e3 / seconds];
+            table.row(name, &cells.map(Some));
         };
-        let each = said::<Ours>(bench, url, WAITERS, 1).await;
-        let each = row("ours, a process each", WAITERS, each);
-        let one = said::<Ours>(bench, url, 1, WAITERS).await;
-        let one = row("ours, all in one process", 1, one);
+        row("ours, a process each", WAITERS, said::<Ours>(bench, url, WAITERS, 1).await);
+        row("ours, all in one process", 1, said::<Ours>(bench, url, 1, WAITERS).await);
         row(Polling::NAME, WAITERS, said::<Polling>(bench, url, WAITERS, 1).await);
         row(Rslock::NAME, WAITERS, said::<Rslock>(bench, url, WAITERS, 1).await);
-        bench.record.table(table);
-        let bound = Bound::AtMost(1.0);
-        bench.record.bounded("waiting: scripts/s, a process each", each, bound);
-        bench.record.bounded("waiting: scripts/s, all in one", one, bound);
     });
+    bench.record.table(table);
 }
 
 fn time(bench: &Bench<'_>) -> Duration {
@@ -50,8 +56,12 @@ fn time(bench: &Bench<'_>) -> Duration {
 /// What a server was told meanwhile.
 struct Said {
     attempts: u64,
+    /// Without heartbeats.
+    commands: u64,
     times: u64,
     pings: u64,
+    /// Seconds of the processor, in all processes.
+    cpu: f64,
 }
 
 /// Attempts while `tasks` in each of so many processes wait.
@@ -70,12 +80,16 @@ async fn said<C: Contender>(bench: &Bench<'_>, url: &str, processes: usize, task
     }
     tokio::time::sleep(SETTLE).await;
     bench.server.reset_commandstats();
+    let cpu = cpu_seconds();
     tokio::time::sleep(time(bench)).await;
+    let cpu = cpu_seconds() - cpu;
     let commands = bench.server.commandstats();
     holder.release(guard).await;
     join_all(waiting).await;
     Said {
         attempts: C::attempts(&commands, 0),
+        commands: C::commands(&commands),
+        cpu,
         times: calls(&commands, "time").saturating_sub(calls(&commands, "evalsha")),
         pings: calls(&commands, "ping"),
     }

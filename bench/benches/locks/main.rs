@@ -81,7 +81,7 @@ impl<'a> Bench<'a> {
         let ways = [("directly", server.url()), ("through the proxy", delay.url())];
         // As `#[tokio::main]` makes it: a worker per core that there is for us.
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
-        let rounds = arguments.rounds_or(1, 3);
+        let rounds = arguments.rounds_or(2, 5);
         Self { rounds, arguments, record, ways, runtime, _delay: delay, server }
     }
 

@@ -1,46 +1,96 @@
 //! A hit: 10,000 keys at random and 64 hot ones, small values and large, one thread and two.
+//!
+//! In several processes: where the keys and values of so many caches lie in memory makes a difference,
+//! and within a process it stays as it is.
 
 use std::cell::OnceCell;
+use std::process::Command;
 
 use cache_bench_kit::value::Size;
-use cache_bench_kit::{Bound, Contestant, Table, compete};
+use cache_bench_kit::{Contestant, Figure, Table, compete};
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::Bench;
 use crate::peers::{Named, PEERS, Peer, Setting};
 
-/// In one turn, by all threads. Who decodes takes its time over large values.
-const VISITS: [(Size, usize); 2] = [(Size::Small, 100_000), (Size::Large, 20_000)];
+/// Says that this process is one of those that are timed.
+pub(crate) const PROCESS: &str = "process";
+/// So many: quick, and full.
+const PROCESSES: (usize, usize) = (5, 15);
+const KEYS: [usize; 2] = [10_000, 64];
+/// In one turn, by all threads: of values in which there is little to decode, and of others.
+const VISITS: (usize, usize) = (50_000, 10_000);
+
+/// What a process tells of a table.
+#[derive(Serialize, Deserialize)]
+struct Cell {
+    keys: usize,
+    threads: usize,
+    figures: Vec<Figure>,
+}
 
 pub(crate) fn run(bench: &Bench) {
-    let url = bench.server.url();
-    for (size, count) in VISITS {
-        for keys in [10_000, 64] {
-            let setting = Setting {
-                keys,
-                size,
-                runtime: &bench.runtime,
-                url: &url,
-                hybrid: &OnceCell::new(),
-            };
-            let peers = PEERS.map(|(name, make)| (name, make(setting)));
-            let mut random = fastrand::Rng::with_seed(7);
-            let visits: Vec<usize> = (0..count).map(|_| random.usize(..keys)).collect();
-            for threads in [1, 2] {
-                table(bench, &peers, setting, &visits, threads);
-            }
+    let (arguments, record) = (&bench.arguments, &bench.record);
+    let processes = arguments.choose(PROCESSES.0, PROCESSES.1);
+    let rounds = arguments.rounds_or(3, 7).to_string();
+    for size in arguments.sizes_or(&[Size::SMALL, Size::LARGE]) {
+        let told: Vec<_> = (0..processes).map(|_| process(&rounds, size)).collect();
+        for (at, Cell { keys, threads, .. }) in told[0].iter().enumerate() {
+            let of_process = |cells: &Vec<Cell>| cells[at].figures.clone();
+            let figures = merged(&told.iter().map(of_process).collect::<Vec<_>>());
+            let threads = if *threads == 1 { "1 thread" } else { "2 threads" };
+            let name = size.name();
+            let id = format!("near/{keys} keys/{threads}/{name}");
+            let title = format!("Hit, {keys} keys at random, values of {name}, {threads}");
+            let table = Table::of_figures(id, title, &figures);
+            let drawn = (*keys, threads) == (KEYS[0], "1 thread");
+            record.table(if drawn { table.with_bars("ns") } else { table });
         }
     }
 }
 
-fn table(
-    bench: &Bench,
+/// This program again, in which everything is made anew.
+fn process(rounds: &str, size: Size) -> Vec<Cell> {
+    let bytes = size.bytes().to_string();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args([PROCESS, rounds, "--value-bytes", &bytes]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What each contestant took in all processes.
+fn merged(processes: &[Vec<Figure>]) -> Vec<Figure> {
+    let of = |at: usize| processes.iter().map(|figures| figures[at].clone()).collect::<Vec<_>>();
+    (0..processes[0].len()).map(|at| Figure::of_processes(&of(at))).collect()
+}
+
+/// What runs there. Tells its figures in JSON.
+#[allow(clippy::print_stdout, reason = "how it tells them")]
+pub(crate) fn timed(size: Size, rounds: usize, runtime: &Runtime, url: &str) {
+    let count = if size.bytes() <= 1_024 { VISITS.0 } else { VISITS.1 };
+    let mut cells = Vec::new();
+    for keys in KEYS {
+        let setting = Setting { keys, size, runtime, url, hybrid: &OnceCell::new() };
+        let peers = PEERS.map(|(name, make)| (name, make(setting)));
+        let mut random = fastrand::Rng::with_seed(7);
+        let visits: Vec<usize> = (0..count).map(|_| random.usize(..keys)).collect();
+        for threads in [1, 2] {
+            let figures = figures(&peers, setting, &visits, threads, rounds);
+            cells.push(Cell { keys, threads, figures });
+        }
+    }
+    println!("{}", serde_json::to_string(&cells).unwrap());
+}
+
+fn figures(
     peers: &[Named<dyn Peer>],
     setting: Setting<'_>,
     visits: &[usize],
     threads: usize,
-) {
-    let Setting { keys, size, runtime, .. } = setting;
+    rounds: usize,
+) -> Vec<Figure> {
+    let Setting { keys, runtime, .. } = setting;
     let every: Vec<usize> = (0..keys).collect();
     let contestants = peers.iter().map(|(name, peer)| {
         let every = &every;
@@ -50,20 +100,7 @@ fn table(
         // What the turns of others drove out of the processor's caches is not what is compared.
         Contestant::new(name, turn).warmed(move || peer.hits(every, runtime))
     });
-    let rounds = bench.arguments.rounds_or(7, 31);
-    let figures = compete(contestants.collect(), rounds, visits.len());
-    let in_words = if threads == 1 { "1 thread" } else { "2 threads" };
-    let id = format!("near/{keys} keys/{}/{in_words}", size.name());
-    let title = format!("Hit, {keys} keys at random, values of {}, {in_words}", size.name());
-    let table = Table::of_figures(id, title, &figures);
-    if (keys, size, threads) == (10_000, Size::Small, 1) {
-        bench.record.table(table.with_bars("ns"));
-        let ns = |name| figures.iter().find(|figure| figure.name == name).map(|found| found.median);
-        let quick = ns("get_arc, hybrid").unwrap() / ns("get_arc, quick").unwrap();
-        bench.record.bounded("get_arc, hybrid / quick", quick, Bound::AtMost(1.25));
-    } else {
-        bench.record.table(table);
-    }
+    compete(contestants.collect(), rounds, visits.len())
 }
 
 /// Each half of the visits in a thread of its own.

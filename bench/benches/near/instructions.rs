@@ -21,11 +21,12 @@ pub(crate) fn run(bench: &Bench) {
         bench.record.note("Instructions were not measured: there is no valgrind.");
         return;
     }
-    let title = "Instructions of a hit, 64 keys, values of 150 B";
+    let size = crate::small(&bench.arguments);
+    let title = format!("Instructions of a hit, {KEYS} keys, values of {}", size.name());
     let mut table = Table::new("near/instructions", title, &["instructions", "×"]);
     let mut first = None;
     for (name, _) in PEERS {
-        match under_callgrind(name) {
+        match under_callgrind(name, size) {
             Ok(count) => {
                 let each = count / HITS as f64;
                 let ratio = each / *first.get_or_insert(each);
@@ -40,12 +41,13 @@ pub(crate) fn run(bench: &Bench) {
     bench.record.table(table);
 }
 
-fn under_callgrind(name: &str) -> Result<f64, String> {
+fn under_callgrind(name: &str, size: Size) -> Result<f64, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     // By the name of the function below, wherever the compiler puts it.
     valgrind.arg("--toggle-collect=*counted_hits*").arg(program).args([COUNTED, name]);
+    valgrind.args(["--value-bytes", &size.bytes().to_string()]);
     let output = valgrind.output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr);
     let count = said.lines().find_map(|line| line.split_once("Collected : "));
@@ -57,10 +59,9 @@ fn under_callgrind(name: &str) -> Result<f64, String> {
 }
 
 /// What runs there.
-pub(crate) fn counted(name: &str, runtime: &Runtime, url: &str) {
+pub(crate) fn counted(name: &str, size: Size, runtime: &Runtime, url: &str) {
     let (_, make) = PEERS.into_iter().find(|(peer, _)| *peer == name).expect("a contestant");
-    let peer =
-        make(Setting { keys: KEYS, size: Size::Small, runtime, url, hybrid: &OnceCell::new() });
+    let peer = make(Setting { keys: KEYS, size, runtime, url, hybrid: &OnceCell::new() });
     let visits: Vec<usize> = (0..HITS).map(|visit| visit % KEYS).collect();
     // What is done once is no part of a hit.
     peer.hits(&visits[..KEYS], runtime);

@@ -29,13 +29,15 @@ pub(crate) fn run(bench: &Bench) {
         return;
     };
     let without = std::env::current_exe().expect("this program");
-    let title = format!("Hit, {KEYS} keys at random, values of 150 B, with metrics and without");
+    let size = crate::small(&bench.arguments);
+    let title =
+        format!("Hit, {KEYS} keys at random, values of {}, with metrics and without", size.name());
     let mut table = Table::new("near/instrumented", title, &["without ns", "with ns", "×"]);
     for name in ["get_arc, hybrid", "get_or_load, hybrid"] {
         let (mut plain, mut measured) = (Vec::new(), Vec::new());
-        for _ in 0..bench.arguments.rounds_or(7, 31) {
-            plain.push(nanoseconds(&without, name));
-            measured.push(nanoseconds(Path::new(&with), name));
+        for _ in 0..bench.arguments.rounds_or(5, 31) {
+            plain.push(nanoseconds(&without, name, size));
+            measured.push(nanoseconds(Path::new(&with), name, size));
         }
         let [plain, measured] = [plain, measured].map(|each| Spread::of(each).median);
         table.row(name, &[plain, measured, measured / plain].map(Some));
@@ -44,18 +46,19 @@ pub(crate) fn run(bench: &Bench) {
 }
 
 /// What a hit takes in a process of its own.
-fn nanoseconds(program: &Path, name: &str) -> f64 {
-    let output = Command::new(program).args([TIMED, name]).output().expect("the program starts");
+fn nanoseconds(program: &Path, name: &str, size: Size) -> f64 {
+    let mut command = Command::new(program);
+    command.args([TIMED, name, "--value-bytes", &size.bytes().to_string()]);
+    let output = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&output.stdout);
     said.trim().parse().expect("a number of nanoseconds")
 }
 
 /// What runs there: prints the nanoseconds of its fastest turn, which the machine has disturbed least.
 #[allow(clippy::print_stdout, reason = "how it tells them")]
-pub(crate) fn timed(name: &str, runtime: &Runtime, url: &str) {
+pub(crate) fn timed(name: &str, size: Size, runtime: &Runtime, url: &str) {
     let (_, make) = PEERS.into_iter().find(|(peer, _)| *peer == name).expect("a contestant");
-    let peer =
-        make(Setting { keys: KEYS, size: Size::Small, runtime, url, hybrid: &OnceCell::new() });
+    let peer = make(Setting { keys: KEYS, size, runtime, url, hybrid: &OnceCell::new() });
     let mut random = fastrand::Rng::with_seed(7);
     let visits: Vec<usize> = (0..VISITS).map(|_| random.usize(..KEYS)).collect();
     let contestants = vec![Contestant::new(name, || peer.hits(&visits, runtime))];

@@ -1,7 +1,8 @@
 //! In the memory of the process: hits, writes and expiry, beside the raw engines and the caches of other
 //! crates.
 //!
-//! 10,000 keys at random and 64 hot ones, values of 150 bytes and of 4 KiB, one thread and two. Each
+//! 10,000 keys at random and 64 hot ones, values of 150 bytes and of 4 KiB or of what `--value-bytes` says,
+//! one thread and two. Each
 //! key has a value of its own, as in a real cache. Ours is the hybrid with a Redis behind it and the
 //! bus up, and each backend alone.
 //!
@@ -18,6 +19,7 @@ mod instrumented;
 mod peers;
 mod writes;
 
+use cache_bench_kit::value::Size;
 use cache_bench_kit::{Arguments, Recorder};
 use cache_testkit::RedisServer;
 use tokio::runtime::{Builder, Runtime};
@@ -43,6 +45,11 @@ const PARTS: [Part; 6] = [
     ("expiry", expiry::run),
 ];
 
+/// The first size that was asked for, for what is measured with one only.
+fn small(arguments: &Arguments) -> Size {
+    arguments.sizes_or(&[Size::SMALL])[0]
+}
+
 fn main() {
     let arguments = Arguments::of_this_process();
     let server = RedisServer::start();
@@ -50,10 +57,14 @@ fn main() {
     // In processes that this one starts.
     match arguments.words.as_slice() {
         [word, name] if word == instructions::COUNTED => {
-            return instructions::counted(name, &runtime, &server.url());
+            return instructions::counted(name, small(&arguments), &runtime, &server.url());
         }
         [word, name] if word == instrumented::TIMED => {
-            return instrumented::timed(name, &runtime, &server.url());
+            return instrumented::timed(name, small(&arguments), &runtime, &server.url());
+        }
+        [word] if word == hits::PROCESS => {
+            let (size, rounds) = (small(&arguments), arguments.rounds_or(3, 7));
+            return hits::timed(size, rounds, &runtime, &server.url());
         }
         [word, name] if word == expiry::AGED => {
             return expiry::aged(name, arguments.rounds_or(0, 0), &runtime);

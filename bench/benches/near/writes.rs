@@ -27,9 +27,14 @@ const MIXES: [Mix; 3] = [
 ];
 
 pub(crate) fn run(bench: &Bench) {
+    for size in bench.arguments.sizes_or(&[Size::SMALL]) {
+        of_size(bench, size);
+    }
+}
+
+fn of_size(bench: &Bench, size: Size) {
     let (runtime, url) = (&bench.runtime, bench.server.url());
-    let setting =
-        Setting { keys: KEYS, size: Size::Small, runtime, url: &url, hybrid: &OnceCell::new() };
+    let setting = Setting { keys: KEYS, size, runtime, url: &url, hybrid: &OnceCell::new() };
     let writers = WRITERS.map(|(name, make)| (name, make(setting)));
     for mix in MIXES {
         let steps = steps(&mix);
@@ -41,18 +46,20 @@ pub(crate) fn run(bench: &Bench) {
             let rounds = bench.arguments.rounds_or(5, 31);
             let figures = compete(contestants.collect(), rounds, STEPS);
             let in_words = if threads == 1 { "1 thread" } else { "2 threads" };
-            let id = format!("near/writes/{}/{in_words}", mix.name);
-            let title = format!("{}, {KEYS} keys, values of 150 B, {in_words}", mix.name);
+            let (mix, size) = (mix.name, size.name());
+            let id = format!("near/writes/{mix}/{in_words}/{size}");
+            let title = format!("{mix}, {KEYS} keys, values of {size}, {in_words}");
             bench.record.table(Table::of_figures(id, title, &figures));
         }
     }
-    drift(bench, &writers);
+    drift(bench, &writers, size);
 }
 
 /// What each says it holds beside what it holds, after all that.
-fn drift(bench: &Bench, writers: &[Named<dyn Writer>]) {
-    let title = "Entries after it: those it counts, and those that are there";
-    let mut table = Table::new("near/drift", title, &["counted", "there"]);
+fn drift(bench: &Bench, writers: &[Named<dyn Writer>], size: Size) {
+    let size = size.name();
+    let title = format!("Entries of {size} after it: those it counts, and those that are there");
+    let mut table = Table::new(format!("near/drift/{size}"), title, &["counted", "there"]);
     for (name, writer) in writers {
         let (counted, there) = writer.entries(&bench.runtime);
         table.row(*name, &[Some(counted as f64), Some(there as f64)]);

@@ -1,6 +1,7 @@
 //! Reads from Redis: the typed call beside raw redis-rs and the Redis reads of other crates.
 //!
-//! A server of its own, on this machine; 1,000 keys at random, 150 bytes of JSON each. Everything
+//! A server of its own, on this machine; 1,000 keys at random, 150 bytes of JSON each or what
+//! `--value-bytes` says. Everything
 //! runs twice: as it is, and with client and server on one core, where no wake-up of another core
 //! hides what the client costs.
 //!
@@ -22,6 +23,7 @@ mod timer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_bench_kit::value::Size;
 use cache_bench_kit::{
     Arguments, Bound, Contestant, Figure, Recorder, Table, Timed, compete, take_turns,
 };
@@ -35,7 +37,7 @@ use self::peers::fred::Fred;
 use self::peers::hitbox::Hitbox;
 use self::peers::multi_tier_cache::MultiTierCache;
 use self::raw::{Raw, Settings};
-use self::reads::{Reads, ReadsLarge, by_tasks, in_batches};
+use self::reads::{Reads, ReadsLarge, by_tasks, in_batches, with_large_among};
 
 const KEYS: usize = 1_000;
 /// How many read at once, and how many reads make a turn.
@@ -45,36 +47,49 @@ const BATCH: usize = 100;
 const BESIDE_LARGE: f64 = 500.0;
 const ALONE: f64 = 2_000.0;
 const LARGE: usize = 1024 * 1024;
+/// How many read with a large value among theirs, and how much each reads in a turn.
+const READERS: [usize; 2] = [64, 256];
+const AMONG: usize = 40;
+
+/// Below what one task takes on all cores.
+const ONE_TASK: &str = "\
+Where the scheduler puts the client decides: beside the server a read takes some 20 µs, on another core 70 to \
+90, and most rows have turns of both kinds. Sequential figures are those of the run on one core.";
 
 /// A part and the word that names it.
-type Part = (&'static str, fn(&Bench));
+type Part = (&'static str, fn(&Bench<'_>));
 
 fn main() {
     let arguments = Arguments::of_this_process();
-    let bench = Bench::new(&arguments);
+    let record = Recorder::new("redis", &arguments);
     let parts: [Part; 4] = [
-        ("tasks", Bench::by_tasks),
-        ("batch", Bench::in_batches),
-        ("arrivals", Bench::arrivals),
-        ("large", Bench::large),
+        ("tasks", |bench| bench.by_tasks()),
+        ("batch", |bench| bench.in_batches()),
+        ("arrivals", |bench| bench.arrivals()),
+        ("large", |bench| bench.large()),
     ];
-    for (part, run) in parts {
-        if arguments.wants(part) {
-            run(&bench);
+    for size in arguments.sizes_or(&[Size::SMALL]) {
+        let bench = Bench::new(&arguments, &record, size);
+        for (part, run) in parts {
+            if arguments.wants(part) {
+                run(&bench);
+            }
         }
     }
-    let Bench { record, .. } = bench;
     record.save();
     if !arguments.pinned {
         arguments.run_on_one_core(&[]);
     }
 }
 
-struct Bench {
+struct Bench<'a> {
     rounds: usize,
     /// Of arrivals, in each round.
     time: Duration,
-    record: Recorder,
+    record: &'a Recorder,
+    /// Of the small values.
+    size: Size,
+    arguments: &'a Arguments,
     ours: Arc<Ours>,
     ours_of_4: Arc<Ours>,
     raw: [Arc<Raw>; 3],
@@ -89,29 +104,32 @@ struct Bench {
     server: RedisServer,
 }
 
-impl Bench {
-    fn new(arguments: &Arguments) -> Self {
+impl<'a> Bench<'a> {
+    fn new(arguments: &'a Arguments, record: &'a Recorder, size: Size) -> Self {
         let server = RedisServer::start();
         let url = server.url();
         // As `#[tokio::main]` makes it: a worker per core that there is for us.
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
         let raw = |connections, settings| {
-            Arc::new(runtime.block_on(Raw::filled(&url, connections, settings)))
+            Arc::new(runtime.block_on(Raw::filled(&url, size, connections, settings)))
         };
-        let ours = |connections| Arc::new(runtime.block_on(Ours::filled(&url, connections)));
+        let ours = |connections| Arc::new(runtime.block_on(Ours::filled(&url, size, connections)));
         Self {
-            rounds: arguments.rounds_or(15, 51),
+            rounds: arguments.rounds_or(9, 51),
             time: Duration::from_millis(arguments.choose(300, 3_000)),
-            record: Recorder::new("redis", arguments),
+            record,
+            size,
+            arguments,
             ours: ours(None),
             ours_of_4: ours(Some(4)),
             raw: [1, 2, 4].map(|connections| raw(connections, Settings::AsOurs)),
             raw_untimed: raw(1, Settings::NoTimeout),
             raw_default: raw(1, Settings::Default),
-            fred: [1, 4].map(|clients| Arc::new(runtime.block_on(Fred::filled(&url, clients)))),
-            cached: Arc::new(runtime.block_on(Cached::filled(&url))),
-            hitbox: Arc::new(runtime.block_on(Hitbox::filled(&url))),
-            multi_tier: Arc::new(runtime.block_on(MultiTierCache::filled(&url))),
+            fred: [1, 4]
+                .map(|clients| Arc::new(runtime.block_on(Fred::filled(&url, size, clients)))),
+            cached: Arc::new(runtime.block_on(Cached::filled(&url, size))),
+            hitbox: Arc::new(runtime.block_on(Hitbox::filled(&url, size))),
+            multi_tier: Arc::new(runtime.block_on(MultiTierCache::filled(&url, size))),
             runtime,
             server,
         }
@@ -136,20 +154,24 @@ impl Bench {
             ];
             let figures = compete(contestants, self.rounds, reads);
             let in_words = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") };
-            let id = format!("redis/{in_words}");
-            let title = format!("Reads by {in_words}, time per read over all");
-            let table = Table::of_waits(id, title, &figures);
+            let size = self.size.name();
+            let id = format!("redis/{in_words}/{size}");
+            let title = format!("Reads of {size} by {in_words}, time per read over all");
+            let mut table = Table::of_waits(id, title, &figures);
+            if tasks == 1 && !self.arguments.pinned {
+                table = table.with_note(ONE_TASK);
+            }
             self.record.table(if tasks == 64 { table.with_bars("µs") } else { table });
         }
     }
 
-    fn reader<'a, R: Reads>(
-        &'a self,
-        name: &'a str,
-        reader: &'a Arc<R>,
-        visits: &'a Arc<[usize]>,
+    fn reader<'b, R: Reads>(
+        &'b self,
+        name: &'b str,
+        reader: &'b Arc<R>,
+        visits: &'b Arc<[usize]>,
         tasks: usize,
-    ) -> Contestant<'a> {
+    ) -> Contestant<'b> {
         Contestant::new(name, move || by_tasks(&self.runtime, reader, visits, tasks))
     }
 
@@ -170,8 +192,9 @@ impl Bench {
             }),
         ];
         let figures = compete(contestants, self.rounds, visits.len() / BATCH);
-        let title = format!("A batch of {BATCH} (one MGET), time per batch");
-        self.record.table(Table::of_waits("redis/batch", title, &figures));
+        let size = self.size.name();
+        let title = format!("A batch of {BATCH} of {size} (one MGET), time per batch");
+        self.record.table(Table::of_waits(format!("redis/batch/{size}"), title, &figures));
         let ratio = |figures: &[Figure]| figures[1].median / figures[0].median;
         self.record.bounded("get_many / raw", ratio(&figures), Bound::AtMost(1.15));
     }
@@ -186,11 +209,13 @@ impl Bench {
             self.arriving("fred, 1 client", &self.fred[0]),
         ];
         let mut times = take_turns(contestants, self.rounds);
-        let title = format!("Latency of reads that arrive at random, {ALONE} a second");
-        self.record.table(Table::of_latencies("redis/arrivals", title, &mut times));
+        let size = self.size.name();
+        let title = format!("Latency of reads of {size} that arrive at random, {ALONE} a second");
+        let id = format!("redis/arrivals/{size}");
+        self.record.table(Table::of_latencies(id, title, &mut times));
     }
 
-    fn arriving<'a, R: Reads>(&'a self, name: &'a str, reader: &'a Arc<R>) -> Timed<'a> {
+    fn arriving<'b, R: Reads>(&'b self, name: &'b str, reader: &'b Arc<R>) -> Timed<'b> {
         Timed::new(name, || arrivals(&self.runtime, reader, ALONE, self.time))
     }
 
@@ -208,13 +233,39 @@ impl Bench {
             self.beside_large("raw redis-rs, 4 connections", &self.raw[2]),
         ];
         let mut times = take_turns(contestants, self.rounds);
+        let size = self.size.name();
         let title = format!(
-            "Latency of small reads, {BESIDE_LARGE} a second, beside two tasks that read 1 MiB each"
+            "Latency of reads of {size}, {BESIDE_LARGE} a second, beside two tasks that read 1 MiB each"
         );
-        self.record.table(Table::of_latencies("redis/large", title, &mut times));
+        let id = format!("redis/large/{size}");
+        self.record.table(Table::of_latencies(id, title, &mut times));
+        for readers in READERS {
+            let contestants = vec![
+                self.among("get, dyn CacheService", &self.ours, readers),
+                self.among("get, 4 connections", &self.ours_of_4, readers),
+                self.among("raw redis-rs, 1 connection", &self.raw[0], readers),
+                self.among("raw redis-rs, 4 connections", &self.raw[2], readers),
+            ];
+            let mut times = take_turns(contestants, self.rounds);
+            let title = format!(
+                "Latency of reads of {size} by {readers} readers with one 1-MiB key among theirs"
+            );
+            let id = format!("redis/large/{readers} readers/{size}");
+            self.record.table(Table::of_latencies(id, title, &mut times));
+        }
     }
 
-    fn beside_large<'a, R: ReadsLarge>(&'a self, name: &'a str, reader: &'a Arc<R>) -> Timed<'a> {
+    fn among<'b, R: ReadsLarge>(
+        &'b self,
+        name: &'b str,
+        reader: &'b Arc<R>,
+        readers: usize,
+    ) -> Timed<'b> {
+        let visits = visits(readers * AMONG);
+        Timed::new(name, move || with_large_among(&self.runtime, reader, &visits, readers))
+    }
+
+    fn beside_large<'b, R: ReadsLarge>(&'b self, name: &'b str, reader: &'b Arc<R>) -> Timed<'b> {
         Timed::new(name, || arrivals_beside_large(&self.runtime, reader, BESIDE_LARGE, self.time))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cache_bench_kit::value::{BUDGET, Org, TTL, key, org};
+use cache_bench_kit::value::{BUDGET, Org, Size, TTL, key};
 use cache_core::{CacheService, CacheServiceExt};
 use cache_redis::{RedisCacheService, RedisConfig};
 
@@ -16,7 +16,7 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) async fn filled(url: &str, connections: Option<usize>) -> Self {
+    pub(crate) async fn filled(url: &str, size: Size, connections: Option<usize>) -> Self {
         let mut config = RedisConfig::from_url(url).unwrap().operation_timeout(BUDGET);
         if let Some(connections) = connections {
             config = config.connections(connections);
@@ -24,7 +24,7 @@ impl Ours {
         let cache = RedisCacheService::connect(config).await.unwrap();
         let keys: Vec<_> = (0..KEYS).map(key).collect();
         for (id, key) in keys.iter().enumerate() {
-            cache.set(key, &org(id), TTL).await.unwrap();
+            cache.set(key, &size.org(id), TTL).await.unwrap();
         }
         Self { cache: Arc::new(cache), keys }
     }

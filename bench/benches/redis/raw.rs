@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cache_bench_kit::value::{BUDGET, Org, key, org};
+use cache_bench_kit::value::{BUDGET, Org, Size, key};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 
@@ -28,7 +28,12 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    pub(crate) async fn filled(url: &str, connections: usize, settings: Settings) -> Self {
+    pub(crate) async fn filled(
+        url: &str,
+        size: Size,
+        connections: usize,
+        settings: Settings,
+    ) -> Self {
         let config = AsyncConnectionConfig::new();
         let (client, config) = match settings {
             Settings::AsOurs => (tcp::client(url), config.set_response_timeout(Some(BUDGET))),
@@ -42,7 +47,7 @@ impl Raw {
         }
         let keys: Vec<_> = (0..KEYS).map(|id| format!("raw:{}", key(id))).collect();
         for (id, key) in keys.iter().enumerate() {
-            let json = serde_json::to_vec(&org(id)).unwrap();
+            let json = serde_json::to_vec(&size.org(id)).unwrap();
             let mut set = redis::cmd("SET");
             set.arg(key).arg(json).arg("PX").arg(3_600_000);
             set.exec_async(&mut opened[0]).await.unwrap();

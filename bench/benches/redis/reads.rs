@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
+use cache_bench_kit::Times;
 use cache_bench_kit::value::Org;
 use tokio::runtime::Runtime;
 
@@ -64,4 +66,43 @@ pub(crate) fn in_batches<R: ReadsMany>(
         }
     });
     runtime.block_on(task).unwrap();
+}
+
+/// By `readers` tasks, each its share of small values, while one more reads the large one over and over
+/// until they are done: what each small read took.
+pub(crate) fn with_large_among<R: ReadsLarge>(
+    runtime: &Runtime,
+    reader: &Arc<R>,
+    visits: &Arc<[usize]>,
+    readers: usize,
+) -> Times {
+    let large = Arc::clone(reader);
+    let large = runtime.spawn(async move {
+        loop {
+            assert!(large.read_large().await.len() > 1_000_000);
+        }
+    });
+    let share = visits.len() / readers;
+    let start = |task: usize| {
+        let (reader, visits) = (Arc::clone(reader), Arc::clone(visits));
+        runtime.spawn(async move {
+            let mut times = Times::default();
+            for &id in &visits[task * share..(task + 1) * share] {
+                let start = Instant::now();
+                assert_eq!(black_box(reader.read(id).await).id, id);
+                times.add(start.elapsed());
+            }
+            times
+        })
+    };
+    let started: Vec<_> = (0..readers).map(start).collect();
+    let mut times = Times::default();
+    runtime.block_on(async {
+        for task in started {
+            times.extend(task.await.unwrap());
+        }
+        large.abort();
+        let _ = large.await;
+    });
+    times
 }

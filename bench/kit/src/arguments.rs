@@ -4,12 +4,17 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::value::Size;
+
 /// Says that this process is the one that runs on one core.
 const PINNED: &str = "--pinned";
 /// Says that the run takes its time.
 const FULL: &str = "--full";
 /// A recorded trace, in the next word.
 const TRACE: &str = "--trace";
+
+/// How many bytes values have, in the next word.
+const VALUE_BYTES: &str = "--value-bytes";
 
 /// What a bench program was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct Arguments {
     pub words: Vec<String>,
     /// Files of recorded accesses.
     pub traces: Vec<PathBuf>,
+    /// How many bytes values have, if that was said.
+    pub value_bytes: Vec<usize>,
     /// Whether the run takes its time; else it is short.
     pub full: bool,
     /// Whether this process, and all that it starts, is on one core.
@@ -42,6 +49,11 @@ impl Arguments {
                 PINNED => parsed.pinned = true,
                 FULL => parsed.full = true,
                 TRACE => parsed.traces.extend(words.next().map(PathBuf::from)),
+                VALUE_BYTES => {
+                    // What is no number is no size either.
+                    let bytes = words.next().and_then(|bytes| bytes.parse().ok());
+                    parsed.value_bytes.push(bytes.unwrap_or_default());
+                }
                 "--bench" => {}
                 _ => match word.parse() {
                     Ok(rounds) => parsed.rounds = Some(rounds),
@@ -56,6 +68,13 @@ impl Arguments {
     #[must_use]
     pub fn rounds_or(&self, quick: usize, full: usize) -> usize {
         self.rounds.unwrap_or(self.choose(quick, full))
+    }
+
+    /// The sizes of values: those that were asked for, or these.
+    #[must_use]
+    pub fn sizes_or(&self, bytes: &[usize]) -> Vec<Size> {
+        let asked = if self.value_bytes.is_empty() { bytes } else { &self.value_bytes };
+        asked.iter().copied().map(Size::of).collect()
     }
 
     /// What a quick run takes, or what a full one takes.
@@ -90,6 +109,9 @@ impl Arguments {
             taskset.arg(FULL);
         }
         taskset.args(self.rounds.map(|rounds| rounds.to_string()));
+        for bytes in &self.value_bytes {
+            taskset.args([VALUE_BYTES, &bytes.to_string()]);
+        }
         if parts.is_empty() {
             taskset.args(&self.words);
         } else {

@@ -27,14 +27,14 @@ pub mod value;
 mod zipf;
 
 pub use arguments::Arguments;
-pub use goals::{Goal, judge};
+pub use goals::{Elsewhere, Goal, judge};
 pub use latencies::{Latencies, Timed, take_turns};
 pub use machine::{Machine, resident};
 pub use optimum::optimum;
 pub use orders::Orders;
 pub use readme::readme;
 pub use record::Recorder;
-pub use report::{Report, ReportError};
+pub use report::{Report, ReportError, Run};
 pub use results::{Bound, Checked, Line, Plot, Results, Row, Table};
 pub use spread::Spread;
 pub use times::Times;

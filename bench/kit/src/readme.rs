@@ -10,8 +10,8 @@ const BEGIN: &str = "<!-- Figures: scripts/bench writes them. -->\n";
 const END: &str = "<!-- End of the figures. -->";
 
 const PLACE: &str = "all cores";
-const HITS: &str = "near/10000 keys/150 B/1 thread";
-const READS: &str = "redis/64 tasks";
+const HITS: &str = "near/10000 keys/1 thread/150 B";
+const READS: &str = "redis/64 tasks/150 B";
 
 /// `readme` with the figures of `report` in the place that it has for them; nothing if it has none, or
 /// the report is without them.
@@ -26,11 +26,10 @@ fn figures(report: &Report) -> Option<String> {
     let (near, hits) = table(report, HITS)?;
     let (_, reads) = table(report, READS)?;
     let allocations = table(report, "near/allocations")?.1;
-    let reached = report.goals.iter().filter(|goal| goal.holds).count();
-    let (machine, goals) = (&report.machine, report.goals.len());
+    let (machine, reached) = (&report.machine, report.reached());
     let mut text = format!(
-        "\nOne run of `scripts/bench` on {}, {} cores, {}; medians of turns taken in rotation. It reaches \
-         {reached} of {goals} set figures: [the whole report](bench/report/report.md).\n\n\
+        "\nOne run of `scripts/bench` on {}, {} cores, {}; medians of turns taken side by \
+         side. {reached} [The whole report](bench/report/report.md).\n\n\
          A hit in process, 10,000 keys at random, 150 bytes of JSON, one thread:\n\n\
          | | ns | × | allocations |\n|---|---:|---:|---:|\n",
         machine.processor, machine.cores, report.date

@@ -7,25 +7,48 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::markdown::{markdown, shown};
-use crate::{Goal, Machine, Plot, Results, Table, judge, plot};
+use crate::{Elsewhere, Goal, Machine, Plot, Results, Table, judge, plot};
 
 const INTRODUCTION: &str = "\
-Contestants take turns within one run; a figure is the median over the turns, `min` and `max` are the \
-fastest and the slowest turn, and `×` is the ratio to the first row. Compare within a table only: \
+Contestants take turns within one run, in an order by chance; a figure is the median over the turns, `min` \
+and `max` are the fastest and the slowest turn, and `×` is the ratio to the first row: the median of the \
+ratios within each round, which need not be the quotient of the two medians. Compare within a table only: \
 machines differ, and so does a machine from hour to hour. Differences under 20 % are noise. Where client \
 and server share one core, no wake-up of another core hides what the client costs.";
+
+const GOALS: &str = "\
+A ratio is the median of the ratios within each round, or for a near hit within each of several processes; \
+`range` are the least and the most of them. `elsewhere` is the worst of the same with other numbers of keys \
+or other values, by as many threads.";
 
 /// A report, ready to be written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// When, such as `2026-11-21`.
     pub date: String,
+    /// Of which commit, such as `1a2b3c4`; with something behind it if files were changed since.
+    #[serde(default)]
+    pub commit: String,
+    /// How long the run took, if that is known.
+    #[serde(default)]
+    pub seconds: Option<u64>,
     /// On what.
     pub machine: Machine,
     /// The figures to reach.
     pub goals: Vec<Goal>,
     /// Everything that was measured.
     pub results: Vec<Results>,
+}
+
+/// Which run a report is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The day.
+    pub date: String,
+    /// The commit.
+    pub commit: String,
+    /// How long it took, if that is known.
+    pub seconds: Option<u64>,
 }
 
 /// A report that cannot be made.
@@ -69,7 +92,8 @@ impl Report {
     /// # Errors
     ///
     /// A file that cannot be read or holds something else; a directory without any.
-    pub fn gather(directory: &Path, date: String, machine: Machine) -> Result<Self, ReportError> {
+    pub fn gather(directory: &Path, run: Run, machine: Machine) -> Result<Self, ReportError> {
+        let Run { date, commit, seconds } = run;
         let mut results = Vec::new();
         for file in files(directory).map_err(|source| in_file(directory, source))? {
             let json = std::fs::read(&file).map_err(|source| in_file(&file, source))?;
@@ -79,7 +103,7 @@ impl Report {
         if results.is_empty() {
             return Err(ReportError::Nothing { directory: directory.to_owned() });
         }
-        Ok(Self { date, machine, goals: judge(&results), results })
+        Ok(Self { date, commit, seconds, machine, goals: judge(&results), results })
     }
 
     /// Writes `report.md`, `report.json` and the plots into `directory`, and removes plots of
@@ -116,17 +140,19 @@ impl Report {
     pub fn markdown(&self) -> String {
         let Machine { processor, cores, memory_gib, system } = &self.machine;
         let mut text = format!(
-            "# Benchmarks\n\n{}, {processor}, {cores} cores, {memory_gib} GiB, {system}.\n\n\
-             {INTRODUCTION}\n\n## Figures to reach\n\n| | measured | bound | |\n|---|---:|---:|---|\n",
-            self.date
+            "# Benchmarks\n\n{}, {processor}, {cores} cores, {memory_gib} GiB, {system}{}.\n\n\
+             {INTRODUCTION}\n\n## Figures to reach\n\n{}\n\n{GOALS}\n",
+            self.date,
+            self.of_what(),
+            self.reached()
         );
-        for Goal { name, measured, bound, holds } in &self.goals {
-            let verdict = match (measured, holds) {
-                (None, _) => "**not measured**",
-                (_, true) => "holds",
-                (_, false) => "**missed**",
-            };
-            line(&mut text, &format!("| {name} | {} | {bound} | {verdict} |", shown(*measured)));
+        let mut group = "";
+        for goal in &self.goals {
+            if goal.group != group {
+                group = &goal.group;
+                line(&mut text, &format!("\n### {group}\n\n{GOALS_HEAD}"));
+            }
+            line(&mut text, &row(goal));
         }
         for results in &self.results {
             line(&mut text, &format!("\n## {}, {}", results.program, results.place));
@@ -138,6 +164,9 @@ impl Report {
                     &mut text,
                     &format!("\n### {}\n\n{}", table.title, markdown(table).trim_end()),
                 );
+                if let Some(note) = &table.note {
+                    line(&mut text, &format!("\n{note}"));
+                }
                 if table.bars.is_some() {
                     let picture = image(&table.title, &bars_file(results, table));
                     line(&mut text, &format!("\n{picture}"));
@@ -162,13 +191,31 @@ impl Report {
         text
     }
 
+    /// Which commit, and how long it took.
+    fn of_what(&self) -> String {
+        let mut text = String::new();
+        if !self.commit.is_empty() {
+            text = format!("; commit {}", self.commit);
+        }
+        if let Some(seconds) = self.seconds {
+            text = format!("{text}; measured in {seconds} s");
+        }
+        text
+    }
+
+    /// How many of how many, in words.
+    pub(crate) fn reached(&self) -> String {
+        let reached = self.goals.iter().filter(|goal| goal.holds).count();
+        format!("It reaches {reached} of {} set figures.", self.goals.len())
+    }
+
     /// What is missed, for a terminal: one line for each goal.
     #[must_use]
     pub fn verdicts(&self) -> String {
         let width =
             self.goals.iter().map(|goal| goal.name.chars().count()).max().unwrap_or_default();
         let mut text = String::new();
-        for Goal { name, measured, bound, holds } in &self.goals {
+        for Goal { name, measured, bound, holds, .. } in &self.goals {
             let verdict = match (measured, holds) {
                 (None, _) => "not measured",
                 (_, true) => "holds",
@@ -179,6 +226,25 @@ impl Report {
         }
         text
     }
+}
+
+const GOALS_HEAD: &str =
+    "| | measured | range | bound | | elsewhere |\n|---|---:|---:|---:|---|---|";
+
+fn row(goal: &Goal) -> String {
+    let Goal { name, measured, range, elsewhere, bound, holds, .. } = goal;
+    let verdict = match (measured, holds) {
+        (None, _) => "**not measured**",
+        (_, true) => "holds",
+        (_, false) => "**missed**",
+    };
+    let range = range.map(|(least, most)| format!("{}–{}", shown(Some(least)), shown(Some(most))));
+    let elsewhere = elsewhere.as_ref().map(|Elsewhere { measured, at }| {
+        let misses = if bound.holds(*measured) { "" } else { ", misses" };
+        format!("{} ({at}){misses}", shown(Some(*measured)))
+    });
+    let [range, elsewhere] = [range, elsewhere].map(Option::unwrap_or_default);
+    format!("| {name} | {} | {range} | {bound} | {verdict} | {elsewhere} |", shown(*measured))
 }
 
 /// Tables that are drawn, with the column.

@@ -38,6 +38,9 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The first is the one that others are compared with.
     pub rows: Vec<Row>,
+    /// What the reader should know about it, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The column that is drawn as bars, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bars: Option<String>,
@@ -51,6 +54,10 @@ pub struct Row {
     pub name: String,
     /// By column; what was not measured is not there.
     pub cells: BTreeMap<String, f64>,
+    /// The figure of the first column in each round, or in each process, in order. Those of a table were
+    /// measured side by side: a ratio is had of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<f64>,
 }
 
 /// Lines over a common axis.
@@ -144,12 +151,25 @@ impl Table {
         self
     }
 
+    /// With something that the reader should know.
+    #[must_use]
+    pub fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+
     /// One more row; its cells in the order of the columns, `None` for what was not measured.
     pub fn row(&mut self, name: impl Into<String>, cells: &[Option<f64>]) {
+        self.sampled_row(name, cells, &[]);
+    }
+
+    /// The same with the first column's figure in each round.
+    pub fn sampled_row(&mut self, name: impl Into<String>, cells: &[Option<f64>], samples: &[f64]) {
         let cells = self.columns.iter().zip(cells);
         let cells = cells.filter_map(|(column, cell)| Some((column.clone(), rounded((*cell)?)?)));
         let cells = cells.collect();
-        self.rows.push(Row { name: name.into(), cells });
+        let samples = samples.iter().filter_map(|&sample| rounded(sample)).collect();
+        self.rows.push(Row { name: name.into(), cells, samples });
     }
 
     /// A figure of the row `name`.
@@ -163,4 +183,11 @@ impl Table {
 /// when they are read. Nothing for what is no number, such as a ratio to 0.
 pub(crate) fn rounded(number: f64) -> Option<f64> {
     format!("{number:.5e}").parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// What `above` was for each of `below` in each round; nothing if they were not measured side by side.
+pub(crate) fn paired(above: &Row, below: &Row) -> Option<Vec<f64>> {
+    let (above, below) = (&above.samples, &below.samples);
+    let side_by_side = !above.is_empty() && above.len() == below.len();
+    side_by_side.then(|| above.iter().zip(below).map(|(above, below)| above / below).collect())
 }

@@ -1,14 +1,16 @@
 //! Tables of what was measured in the usual ways.
 
-use crate::{Figure, Latencies, Table, Times};
+use crate::{Figure, Latencies, Spread, Table, Times};
 
 impl Table {
     /// What contestants took, in nanoseconds, each beside the first as a ratio.
     #[must_use]
     pub fn of_figures(id: impl Into<String>, title: impl Into<String>, figures: &[Figure]) -> Self {
         let mut table = Self::new(id, title, &["ns", "min ns", "max ns", "×"]);
-        for Figure { name, median, min, max, .. } in figures {
-            table.row(name, &[*median, *min, *max, median / figures[0].median].map(Some));
+        for figure in figures {
+            let Figure { name, median, min, max, turns, .. } = figure;
+            let cells = [*median, *min, *max, figure.beside(&figures[0])].map(Some);
+            table.sampled_row(name, &cells, turns);
         }
         table
     }
@@ -17,9 +19,12 @@ impl Table {
     #[must_use]
     pub fn of_waits(id: impl Into<String>, title: impl Into<String>, figures: &[Figure]) -> Self {
         let mut table = Self::new(id, title, &["µs", "min µs", "max µs", "client CPU µs", "×"]);
-        for Figure { name, median, min, max, cpu } in figures {
+        for figure in figures {
+            let Figure { name, median, min, max, cpu, turns } = figure;
             let [micros, min, max, cpu] = [median, min, max, cpu].map(|nanos| nanos / 1e3);
-            table.row(name, &[micros, min, max, cpu, median / figures[0].median].map(Some));
+            let cells = [micros, min, max, cpu, figure.beside(&figures[0])].map(Some);
+            let turns: Vec<f64> = turns.iter().map(|nanos| nanos / 1e3).collect();
+            table.sampled_row(name, &cells, &turns);
         }
         table
     }
@@ -46,14 +51,23 @@ impl Table {
         title: impl Into<String>,
         rows: &mut [Latencies],
     ) -> Self {
-        let columns = ["p50 µs", "p99 µs", "min µs", "max µs", "client CPU µs"];
+        let columns = ["p50 µs", "p99 µs", "min µs", "max µs", "times", "client CPU µs"];
         let looked = rows.iter().any(|row| row.times.cpu().is_some());
         let mut table = Self::new(id, title, &columns[..columns.len() - usize::from(!looked)]);
-        for Latencies { name, times, .. } in rows {
+        for Latencies { name, times, medians } in rows {
             let [p50, p99, min, max] =
                 [50.0, 99.0, 0.0, 100.0].map(|percent| Some(times.percentile(percent)));
-            table.row(&**name, &[p50, p99, min, max, times.cpu()]);
+            let count = Some(times.len() as f64);
+            table.sampled_row(&**name, &[p50, p99, min, max, count, times.cpu()], medians);
         }
         table
+    }
+}
+
+impl Figure {
+    /// What it is for each of `first`: in the middle of the rounds, as each of them was measured side by
+    /// side.
+    fn beside(&self, first: &Self) -> f64 {
+        Spread::of(self.turns.iter().zip(&first.turns).map(|(this, first)| this / first)).median
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use crate::{Orders, Spread};
 
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Contestant<'_> {
 }
 
 /// What a contestant's turns took per operation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Figure {
     /// Whose.
     pub name: String,
@@ -50,6 +51,26 @@ pub struct Figure {
     /// Nanoseconds of processor time per operation, in all threads of this process: the median
     /// turn.
     pub cpu: f64,
+    /// Nanoseconds per operation in each turn, in order.
+    pub turns: Vec<f64>,
+}
+
+impl Figure {
+    /// That of one contestant, of what it took in each of several processes: each begins with a heap of
+    /// its own, and where things lie in memory makes a difference that no number of turns levels out.
+    #[must_use]
+    pub fn of_processes(each: &[Self]) -> Self {
+        let Some(first) = each.first() else { return Self::default() };
+        let turns: Vec<f64> = each.iter().map(|figure| figure.median).collect();
+        Self {
+            name: first.name.clone(),
+            median: Spread::of(turns.iter().copied()).median,
+            min: Spread::of(each.iter().map(|figure| figure.min)).min,
+            max: Spread::of(each.iter().map(|figure| figure.max)).max,
+            cpu: Spread::of(each.iter().map(|figure| figure.cpu)).median,
+            turns,
+        }
+    }
 }
 
 /// Lets the contestants take turns for `rounds` rounds, after one that does not count. Each round has an
@@ -80,10 +101,11 @@ pub fn compete(
 
 fn figure(contestant: &Contestant<'_>, operations: usize) -> Figure {
     let per_operation = 1e9 / operations as f64;
-    let turns = Spread::of(contestant.seconds.iter().map(|seconds| seconds * per_operation));
+    let turns: Vec<f64> =
+        contestant.seconds.iter().map(|seconds| seconds * per_operation).collect();
     let cpu = Spread::of(contestant.cpu_seconds.iter().map(|seconds| seconds * per_operation));
-    let Spread { median, min, max } = turns;
-    Figure { name: contestant.name.to_owned(), median, min, max, cpu: cpu.median }
+    let Spread { median, min, max } = Spread::of(turns.iter().copied());
+    Figure { name: contestant.name.to_owned(), median, min, max, cpu: cpu.median, turns }
 }
 
 /// Of the processor, by all threads of this process so far.

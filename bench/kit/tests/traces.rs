@@ -6,6 +6,7 @@ use std::error::Error as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use cache_bench_kit::value::{Size, org};
 use cache_bench_kit::{Arguments, Trace, optimum, zipf};
 use liblzma::write::XzEncoder;
 
@@ -126,11 +127,42 @@ fn popular_keys_come_in_proportion_and_the_same_again() {
 }
 
 #[test]
+fn traces_of_the_same_name_are_told_apart() {
+    let trace = || Trace { name: "busy".to_owned(), accesses: vec![1] };
+    let mut traces: Vec<Trace> = Vec::new();
+    for mut next in [trace(), trace(), trace()] {
+        next.call_apart(&traces);
+        traces.push(next);
+    }
+    let names: Vec<_> = traces.iter().map(|trace| &*trace.name).collect();
+    assert_eq!(names, ["busy", "busy-2", "busy-3"]);
+}
+
+#[test]
+fn values_are_as_large_as_was_asked() {
+    assert_eq!(serde_json::to_vec(&org(1_234)).unwrap().len(), Size::SMALL);
+    for bytes in [Size::LEAST, 121, 130, 149, 150, 151, 200, 333, 1_024, Size::LARGE, 100_000] {
+        let size = Size::of(bytes);
+        let org = size.org(1_234);
+        assert_eq!(serde_json::to_vec(&org).unwrap().len(), bytes);
+        assert_eq!((org.id, org.clone()), (1_234, size.org(1_234)));
+    }
+    let names = [150, 1_024, Size::LARGE].map(|bytes| Size::of(bytes).name());
+    assert_eq!(names, ["150 B", "1 KiB", "4 KiB"]);
+}
+
+#[test]
 fn words_of_a_bench_program() {
-    let words = ["--bench", "--trace", "a.trace", "near", "--trace", "b.xz", "7", "--full"];
+    let words =
+        ["--bench", "--trace", "a.trace", "near", "--value-bytes", "200", "--trace", "b.xz"];
+    let words = words.into_iter().chain(["7", "--full", "--value-bytes", "2048"]);
     let parsed = Arguments::parse(words.map(str::to_owned));
     assert_eq!(parsed.traces, [PathBuf::from("a.trace"), PathBuf::from("b.xz")]);
     assert_eq!((parsed.rounds, parsed.full, parsed.pinned), (Some(7), true, false));
+    assert_eq!(parsed.value_bytes, [200, 2_048]);
+    let sizes = parsed.sizes_or(&[Size::SMALL]);
+    assert_eq!(sizes, [200, 2_048].map(Size::of));
+    assert_eq!(Arguments::default().sizes_or(&[Size::SMALL]), [Size::of(150)]);
     assert!(parsed.wants("near") && !parsed.wants("miss"));
     assert!(Arguments::default().wants("miss"));
     assert_eq!(parsed.place(), "all cores");

@@ -56,4 +56,8 @@ impl Contender for Polling {
     fn attempts(commands: &BTreeMap<String, u64>, _taken: u64) -> u64 {
         calls(commands, "set")
     }
+
+    fn commands(commands: &BTreeMap<String, u64>) -> u64 {
+        calls(commands, "set")
+    }
 }

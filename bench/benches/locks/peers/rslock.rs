@@ -36,4 +36,8 @@ impl Contender for Rslock {
     fn attempts(commands: &BTreeMap<String, u64>, _taken: u64) -> u64 {
         calls(commands, "set")
     }
+
+    fn commands(commands: &BTreeMap<String, u64>) -> u64 {
+        ["set", "eval", "evalsha"].map(|command| calls(commands, command)).iter().sum()
+    }
 }

@@ -1,5 +1,5 @@
 //! `cached` 4: the macro `concurrent_cached` with a bound and a TTL, on a function of the key. Hits hand
-//! out clones, so values are behind an `Arc`.
+//! out clones, so values are behind an `Arc`. There is one such cache in a process, and one size of values.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -16,18 +16,8 @@ use super::{Peer, Setting};
     key = "String",
     convert = { key.to_owned() }
 )]
-fn small(key: &str) -> Arc<Org> {
-    Arc::new(Size::Small.org(number(key)))
-}
-
-#[concurrent_cached(
-    max_size = 20_000,
-    ttl_secs = 3600,
-    key = "String",
-    convert = { key.to_owned() }
-)]
-fn large(key: &str) -> Arc<Org> {
-    Arc::new(Size::Large.org(number(key)))
+fn org(key: &str, size: Size) -> Arc<Org> {
+    Arc::new(size.org(number(key)))
 }
 
 fn number(key: &str) -> usize {
@@ -50,10 +40,7 @@ impl CachedMacro {
 impl Peer for CachedMacro {
     fn hits(&self, visits: &[usize], _: &Runtime) {
         for &id in visits {
-            black_box(match self.size {
-                Size::Small => small(&self.keys[id]),
-                Size::Large => large(&self.keys[id]),
-            });
+            black_box(org(&self.keys[id], self.size));
         }
     }
 }

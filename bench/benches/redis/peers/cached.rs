@@ -4,7 +4,7 @@
 //! as it would send a PEXPIRE along. `client_side_caching` is off: it answers from memory.
 
 use ::cached::{AsyncRedisCache, ConcurrentCachedAsync};
-use cache_bench_kit::value::{Org, TTL, key, org};
+use cache_bench_kit::value::{Org, Size, TTL, key};
 
 use crate::KEYS;
 use crate::reads::Reads;
@@ -15,7 +15,7 @@ pub(crate) struct Cached {
 }
 
 impl Cached {
-    pub(crate) async fn filled(url: &str) -> Self {
+    pub(crate) async fn filled(url: &str, size: Size) -> Self {
         let cache = AsyncRedisCache::builder("bench")
             .connection_string(url)
             .ttl(TTL)
@@ -24,7 +24,7 @@ impl Cached {
             .unwrap();
         let keys: Vec<_> = (0..KEYS).map(key).collect();
         for (id, key) in keys.iter().enumerate() {
-            cache.async_cache_set(key.clone(), org(id)).await.unwrap();
+            cache.async_cache_set(key.clone(), size.org(id)).await.unwrap();
         }
         Self { cache, keys }
     }

@@ -4,7 +4,7 @@
 
 use ::fred::prelude::*;
 use ::fred::types::config::TcpConfig;
-use cache_bench_kit::value::{Org, key, org};
+use cache_bench_kit::value::{Org, Size, key};
 
 use crate::KEYS;
 use crate::reads::Reads;
@@ -15,7 +15,7 @@ pub(crate) struct Fred {
 }
 
 impl Fred {
-    pub(crate) async fn filled(url: &str, clients: usize) -> Self {
+    pub(crate) async fn filled(url: &str, size: Size, clients: usize) -> Self {
         let mut builder = Builder::from_config(Config::from_url(url).unwrap());
         builder.with_connection_config(|config| {
             config.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
@@ -24,7 +24,7 @@ impl Fred {
         pool.init().await.unwrap();
         let keys: Vec<_> = (0..KEYS).map(|id| format!("fred:{}", key(id))).collect();
         for (id, key) in keys.iter().enumerate() {
-            let json = serde_json::to_string(&org(id)).unwrap();
+            let json = serde_json::to_string(&size.org(id)).unwrap();
             let expires = Some(Expiration::EX(3_600));
             pool.set::<(), _, _>(key, json, expires, None, false).await.unwrap();
         }

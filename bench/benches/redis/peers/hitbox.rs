@@ -12,7 +12,7 @@ use ::hitbox::{
     CacheContext, CacheKey, CachePolicy, CacheValue, CacheableResponse, EntityPolicyConfig,
     Predicate, ResponseCachePolicy,
 };
-use cache_bench_kit::value::{Org, key, org};
+use cache_bench_kit::value::{Org, Size, key};
 use hitbox_redis::{ConnectionMode, RedisBackend};
 use serde::{Deserialize, Serialize};
 
@@ -30,12 +30,12 @@ pub(crate) struct Hitbox {
 struct Cached(Org);
 
 impl Hitbox {
-    pub(crate) async fn filled(url: &str) -> Self {
+    pub(crate) async fn filled(url: &str, size: Size) -> Self {
         let mode = ConnectionMode::single(url);
         let backend = RedisBackend::builder().connection(mode).build().unwrap();
         let keys: Vec<_> = (0..KEYS).map(|id| CacheKey::from_str("org", &key(id))).collect();
         for (id, key) in keys.iter().enumerate() {
-            let value = CacheValue::new(Cached(org(id)), None, None);
+            let value = CacheValue::new(Cached(size.org(id)), None, None);
             let mut context = CacheContext::default().boxed();
             backend.set::<Cached>(key, &value, &mut context).await.unwrap();
         }

@@ -4,7 +4,7 @@
 //! `get_with_ttl`, a pipeline of GET and PTTL, after the tier before and an in-flight map.
 
 use ::multi_tier_cache::{Bytes, CacheBackend, RedisCache};
-use cache_bench_kit::value::{Org, TTL, key, org};
+use cache_bench_kit::value::{Org, Size, TTL, key};
 
 use crate::KEYS;
 use crate::reads::Reads;
@@ -15,11 +15,11 @@ pub(crate) struct MultiTierCache {
 }
 
 impl MultiTierCache {
-    pub(crate) async fn filled(url: &str) -> Self {
+    pub(crate) async fn filled(url: &str, size: Size) -> Self {
         let tier = RedisCache::with_url(url).await.unwrap();
         let keys: Vec<_> = (0..KEYS).map(|id| format!("tier:{}", key(id))).collect();
         for (id, key) in keys.iter().enumerate() {
-            let json = Bytes::from(serde_json::to_vec(&org(id)).unwrap());
+            let json = Bytes::from(serde_json::to_vec(&size.org(id)).unwrap());
             tier.set_with_ttl(key, json, TTL).await.unwrap();
         }
         Self { tier, keys }

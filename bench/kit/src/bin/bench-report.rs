@@ -1,18 +1,20 @@
-//! Makes the report of a run: `bench-report RESULTS REPORT DATE README`, two directories, the day, and the
-//! file that shows some of the figures.
+//! Makes the report of a run: `bench-report RESULTS REPORT README DATE COMMIT SECONDS`, two directories, the
+//! file that shows some of the figures, and which run it was: the day, the commit, how long it took.
 
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
 use std::path::Path;
 
-use cache_bench_kit::{Machine, Report, readme};
+use cache_bench_kit::{Machine, Report, Run, readme};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [results, report, date, shows] = arguments.as_slice() else {
-        return Err("usage: bench-report RESULTS REPORT DATE README".into());
+    let [results, report, shows, date, commit, seconds] = arguments.as_slice() else {
+        return Err("usage: bench-report RESULTS REPORT README DATE COMMIT SECONDS".into());
     };
-    let made = Report::gather(Path::new(results), date.clone(), Machine::this());
+    let seconds = Some(seconds.parse()?);
+    let run = Run { date: date.clone(), commit: commit.clone(), seconds };
+    let made = Report::gather(Path::new(results), run, Machine::this());
     let made = made.map_err(whole)?;
     made.write(Path::new(report)).map_err(whole)?;
     match readme(&std::fs::read_to_string(shows)?, &made) {
