@@ -30,7 +30,7 @@ mod warm;
 pub use futures_core::future::BoxFuture;
 pub use futures_core::stream::BoxStream;
 
-pub use bus::{BusEvent, InvalidationBus};
+pub use bus::{BusDeadline, BusEvent, InvalidationBus};
 pub use clock::{Clock, Timestamp};
 #[cfg(feature = "metrics")]
 pub use durations::{Durations, Histogram};

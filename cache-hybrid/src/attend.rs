@@ -29,7 +29,7 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
     let mut tasks = inner.tasks.lock();
     tasks.push(runtime.spawn(replay(Arc::downgrade(inner))).abort_handle());
     if let Some(bus) = &inner.bus {
-        let events = bus.subscribe();
+        let events = bus.subscribe_until(inner.trust.proven());
         tasks.push(runtime.spawn(listen(Arc::downgrade(inner), events)).abort_handle());
         tasks.push(runtime.spawn(tell(Arc::downgrade(inner))).abort_handle());
     }
@@ -37,12 +37,29 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
 }
 
 async fn listen(weak: Weak<Inner>, mut events: BoxStream<'static, BusEvent>) {
+    let mut listening = Listening(weak.clone());
     loop {
         let event = events.next().await;
         let Some(inner) = weak.upgrade() else { return };
         match event {
             Some(event) => inner.heard(event).await,
-            None => return inner.lost(),
+            None => {
+                listening.0 = Weak::new();
+                return inner.lost();
+            }
+        }
+    }
+}
+
+/// Held by the task that listens. If it ends before its stream, by a panic or with its runtime,
+/// nobody hears of removals any more.
+struct Listening(Weak<Inner>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.trust.revoke();
+            tracing::warn!("nobody listens to the bus any more: the near tier is not served");
         }
     }
 }
@@ -133,7 +150,7 @@ impl Inner {
 
     fn lost(&self) {
         let grace = self.terms.grace;
-        if self.trust.lose(grace) {
+        if self.trust.lose() {
             self.counters.bus_losses.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(?grace, "the bus is lost: a near tier is not served, but for a grace");
         }

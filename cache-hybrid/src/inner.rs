@@ -102,7 +102,7 @@ impl Inner {
     pub(crate) fn new(parts: Parts, terms: Terms, clock: Clock) -> Arc<Self> {
         let Parts { near, far, bus, replays } = parts;
         Arc::new_cyclic(|own| Self {
-            trust: Trust::new(clock.clone(), bus.is_some()),
+            trust: Trust::new(clock.clone(), bus.is_some(), terms.grace),
             far_breaker: Breaker::new("the far tier", clock.clone(), terms.far_timeout),
             bus_breaker: Breaker::new("the bus", clock.clone(), terms.far_timeout),
             missed: Replay::new(replays),

@@ -8,23 +8,21 @@
 //!    `Disconnected` and `Connected`. A `Filled` alone is left out, for whoever waits has a timer.
 //! 4. The first event is `Connected`, and none is `Disconnected` that does not follow one.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use cache_core::BusEvent;
+use cache_core::{BusDeadline, BusEvent, Timestamp};
 use futures_util::Stream;
 use parking_lot::{Mutex, MutexGuard};
 
-/// How many events may wait for one listener.
-pub(super) const MOST_WAITING: usize = 1_024;
+use super::queue::Queue;
 
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     state: Mutex<State>,
-    /// How often rule 3 came true.
+    /// How often a queue was full.
     pub(super) overflows: AtomicU64,
 }
 
@@ -33,19 +31,12 @@ struct State {
     /// The number of the subscription that counts.
     number: u64,
     connected: bool,
+    /// Until when it is known to be up.
+    proven: Option<Timestamp>,
     /// How often a subscription was confirmed.
     confirmations: u64,
     closed: bool,
     listeners: Vec<Arc<Mutex<Queue>>>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<BusEvent>,
-    /// The last of `Connected` and `Disconnected` that was heard is `Connected`.
-    trusts: bool,
-    ended: bool,
-    waker: Option<Waker>,
 }
 
 impl Hub {
@@ -70,8 +61,10 @@ impl Hub {
     pub(super) fn lost(&self) -> u64 {
         let mut state = self.state.lock();
         state.number += 1;
+        state.proven = None;
         let number = state.number;
         if std::mem::take(&mut state.connected) {
+            state.listeners.iter().for_each(|queue| queue.lock().lose());
             self.tell(state, &BusEvent::Disconnected);
         }
         number
@@ -82,6 +75,15 @@ impl Hub {
         let state = self.state.lock();
         if state.number == number && state.connected {
             self.tell(state, event);
+        }
+    }
+
+    /// The subscription is known to be up until then, and what was heard before is handed out.
+    pub(super) fn proven(&self, number: u64, until: Timestamp) {
+        let mut state = self.state.lock();
+        if state.number == number && state.connected {
+            state.proven = Some(until);
+            for_each(state, |queue| queue.prove(until));
         }
     }
 
@@ -99,62 +101,48 @@ impl Hub {
         let mut state = self.state.lock();
         state.closed = true;
         state.connected = false;
-        let listeners = std::mem::take(&mut state.listeners);
-        drop(state);
-        for queue in listeners {
-            let waker = {
-                let mut queue = queue.lock();
-                queue.ended = true;
-                queue.waker.take()
-            };
-            waker.into_iter().for_each(Waker::wake);
-        }
+        for_each(state, Queue::end);
+        self.state.lock().listeners.clear();
     }
 
-    pub(super) fn listen(self: &Arc<Self>) -> Listener {
+    /// A stream of what is handed out from now on, which sets `deadline`.
+    pub(super) fn listen(self: &Arc<Self>, deadline: Option<&BusDeadline>) -> Listener {
         let mut state = self.state.lock();
-        let queue = Arc::new(Mutex::new(Queue { ended: state.closed, ..Queue::default() }));
+        let mut queue = Queue::new(deadline);
         if state.connected {
-            queue.lock().waiting.push_back(BusEvent::Connected);
+            queue.start_over(true, state.proven);
         }
+        if state.closed {
+            queue.end();
+        }
+        let queue = Arc::new(Mutex::new(queue));
         if !state.closed {
             state.listeners.push(Arc::clone(&queue));
         }
         Listener { queue, hub: Arc::downgrade(self) }
     }
 
-    /// Hands `event` out, then wakes whoever waits: not under a lock, for who knows what that runs.
     fn tell(&self, state: MutexGuard<'_, State>, event: &BusEvent) {
-        let mut wakers = Vec::new();
-        for queue in &state.listeners {
-            let mut queue = queue.lock();
-            if queue.waiting.len() >= MOST_WAITING {
-                if matches!(event, BusEvent::Filled(_)) {
-                    continue;
-                }
+        let (connected, proven) = (state.connected, state.proven);
+        for_each(state, |queue| {
+            if !queue.push(event) && !matches!(event, BusEvent::Filled(_)) {
                 self.overflows.fetch_add(1, Ordering::Relaxed);
-                queue.overflow(state.connected);
-            } else {
-                queue.waiting.push_back(event.clone());
+                queue.start_over(connected, proven);
             }
-            wakers.extend(queue.waker.take());
-        }
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        });
     }
 }
 
-impl Queue {
-    fn overflow(&mut self, connected: bool) {
-        self.waiting.clear();
-        // What it last heard decides what it is to hear.
-        if self.trusts {
-            self.waiting.push_back(BusEvent::Disconnected);
-        }
-        if connected {
-            self.waiting.push_back(BusEvent::Connected);
-        }
+/// Changes each queue, then wakes whoever waits: not under a lock, for who knows what that runs.
+fn for_each(state: MutexGuard<'_, State>, change: impl Fn(&mut Queue)) {
+    let mut wakers: Vec<Waker> = Vec::new();
+    for queue in &state.listeners {
+        let mut queue = queue.lock();
+        change(&mut queue);
+        wakers.extend(queue.take_waker());
     }
+    drop(state);
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 /// A stream of events; dropped, it is forgotten.
@@ -167,22 +155,7 @@ impl Stream for Listener {
     type Item = BusEvent;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<BusEvent>> {
-        let mut queue = self.queue.lock();
-        match queue.waiting.pop_front() {
-            Some(event) => {
-                match event {
-                    BusEvent::Connected => queue.trusts = true,
-                    BusEvent::Disconnected => queue.trusts = false,
-                    _ => {}
-                }
-                Poll::Ready(Some(event))
-            }
-            None if queue.ended => Poll::Ready(None),
-            None => {
-                queue.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        self.queue.lock().poll(cx)
     }
 }
 
@@ -196,9 +169,12 @@ impl Drop for Listener {
 
 #[cfg(test)]
 mod tests {
-    use cache_core::Selector;
+    use std::time::Duration;
+
+    use cache_core::{Clock, Selector};
     use futures_util::{FutureExt, StreamExt};
 
+    use super::super::queue::{MOST_BYTES, MOST_WAITING};
     use super::BusEvent::{Connected, Disconnected};
     use super::*;
 
@@ -213,13 +189,13 @@ mod tests {
     #[test]
     fn a_stream_begins_when_the_subscription_is_confirmed() {
         let hub = Arc::new(Hub::default());
-        let mut early = hub.listen();
+        let mut early = hub.listen(None);
         let number = hub.begin();
         hub.heard(number, &removed(0));
         assert_eq!(drain(&mut early), []);
         assert!(hub.confirmed(number) && !hub.confirmed(number));
         hub.heard(number, &removed(1));
-        let mut late = hub.listen();
+        let mut late = hub.listen(None);
         assert_eq!(drain(&mut early), [Connected, removed(1)]);
         assert_eq!(drain(&mut late), [Connected]);
     }
@@ -227,7 +203,7 @@ mod tests {
     #[test]
     fn a_lost_subscription_says_no_more() {
         let hub = Arc::new(Hub::default());
-        let mut listener = hub.listen();
+        let mut listener = hub.listen(None);
         let old = hub.begin();
         hub.lost();
         assert!(!hub.confirmed(old));
@@ -242,7 +218,7 @@ mod tests {
     #[test]
     fn who_falls_behind_is_told_that_something_was_missed() {
         let hub = Arc::new(Hub::default());
-        let (mut slow, mut new, mut quick) = (hub.listen(), hub.listen(), hub.listen());
+        let (mut slow, mut new, mut quick) = (hub.listen(None), hub.listen(None), hub.listen(None));
         let number = hub.begin();
         hub.confirmed(number);
         assert_eq!(slow.next().now_or_never(), Some(Some(Connected)));
@@ -262,7 +238,7 @@ mod tests {
     #[test]
     fn what_was_filled_is_left_out_first() {
         let hub = Arc::new(Hub::default());
-        let mut slow = hub.listen();
+        let mut slow = hub.listen(None);
         let number = hub.begin();
         hub.confirmed(number);
         for event in 1..MOST_WAITING {
@@ -276,14 +252,105 @@ mod tests {
     #[test]
     fn streams_end_with_the_bus_and_are_forgotten_when_dropped() {
         let hub = Arc::new(Hub::default());
-        let mut listener = hub.listen();
-        drop(hub.listen());
+        let mut listener = hub.listen(None);
+        drop(hub.listen(None));
         assert_eq!(hub.state.lock().listeners.len(), 1);
         let number = hub.begin();
         hub.confirmed(number);
         hub.close();
         assert_eq!(listener.next().now_or_never(), Some(Some(Connected)));
         assert_eq!(listener.next().now_or_never(), Some(None));
-        assert_eq!(hub.listen().next().now_or_never(), Some(None));
+        assert_eq!(hub.listen(None).next().now_or_never(), Some(None));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_too() {
+        let hub = Arc::new(Hub::default());
+        let mut slow = hub.listen(None);
+        let number = hub.begin();
+        hub.confirmed(number);
+        assert_eq!(drain(&mut slow), [Connected]);
+        let large = BusEvent::Removed(Selector::Keys(vec!["k".repeat(MOST_BYTES / 4)]));
+        for _ in 0..3 {
+            hub.heard(number, &large);
+        }
+        assert_eq!(hub.overflows.load(Ordering::Relaxed), 0);
+        hub.heard(number, &large);
+        hub.heard(number, &removed(7));
+        assert_eq!(drain(&mut slow), [Disconnected, Connected, removed(7)]);
+        // Many short keys are as much; and one message has room, whatever it says.
+        let many = BusEvent::Removed(Selector::Keys(vec![String::new(); MOST_BYTES / 20]));
+        hub.heard(number, &many);
+        assert_eq!(drain(&mut slow), [many.clone()]);
+        hub.heard(number, &many);
+        hub.heard(number, &removed(8));
+        assert_eq!(drain(&mut slow), [Disconnected, Connected]);
+        assert_eq!(hub.overflows.load(Ordering::Relaxed), 2);
+    }
+
+    fn in_a_minute() -> Timestamp {
+        Clock::system().now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn a_proof_counts_once_what_came_before_is_dealt_with() {
+        let hub = Arc::new(Hub::default());
+        let deadline = BusDeadline::new();
+        let mut listener = hub.listen(Some(&deadline));
+        assert!(!deadline.is_ahead());
+        let number = hub.begin();
+        hub.confirmed(number);
+        hub.proven(number, in_a_minute());
+        assert_eq!(listener.next().now_or_never(), Some(Some(Connected)));
+        assert!(!deadline.is_ahead(), "nobody knows whether that is dealt with");
+        assert_eq!(drain(&mut listener), []);
+        assert!(deadline.is_ahead());
+        // One that is behind is not proven anything.
+        deadline.end();
+        hub.heard(number, &removed(1));
+        hub.proven(number, in_a_minute());
+        hub.proven(number, in_a_minute());
+        assert_eq!(listener.next().now_or_never(), Some(Some(removed(1))));
+        assert!(!deadline.is_ahead());
+        assert_eq!(drain(&mut listener), []);
+        assert!(deadline.is_ahead());
+        // Who comes later need not wait for the next heartbeat.
+        let late = BusDeadline::new();
+        assert_eq!(drain(&mut hub.listen(Some(&late))), [Connected]);
+        assert!(late.is_ahead());
+    }
+
+    #[test]
+    fn a_loss_ends_trust_before_what_waits_is_heard() {
+        let hub = Arc::new(Hub::default());
+        let deadline = BusDeadline::new();
+        let mut listener = hub.listen(Some(&deadline));
+        let lose: [fn(&Hub, u64); 2] = [
+            |hub, _| {
+                hub.lost();
+            },
+            |hub, number| (0..=MOST_WAITING).for_each(|event| hub.heard(number, &removed(event))),
+        ];
+        for lose in lose {
+            let number = hub.begin();
+            hub.confirmed(number);
+            hub.proven(number, in_a_minute());
+            drain(&mut listener);
+            assert!(deadline.is_ahead());
+            hub.heard(number, &removed(1));
+            hub.proven(number, in_a_minute());
+            lose(&hub, number);
+            assert!(!deadline.is_ahead());
+            let number = hub.begin();
+            hub.confirmed(number);
+            hub.proven(number, in_a_minute());
+            // The proof is about a subscription that it has not heard of yet.
+            while let Some(Some(event)) = listener.next().now_or_never() {
+                assert!(!deadline.is_ahead(), "{event:?}");
+            }
+            assert!(deadline.is_ahead());
+        }
+        hub.close();
+        assert!(!deadline.is_ahead());
     }
 }

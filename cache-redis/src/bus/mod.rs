@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cache_core::{BusEvent, CacheError, ErrorKind, InvalidationBus, Selector};
+use cache_core::{BusDeadline, BusEvent, CacheError, ErrorKind, InvalidationBus, Selector};
 use futures_util::stream::BoxStream;
 use redis::{Cmd, cmd};
 use tokio::runtime;
@@ -27,6 +27,7 @@ use crate::connection::{Call, Connections, Lane, Retry, Task};
 
 mod hub;
 mod message;
+mod queue;
 mod subscriber;
 
 const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
@@ -48,7 +49,9 @@ const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
 /// the subscription's own connection. One that has not answered within
 /// [`heartbeat_timeout`](crate::RedisConfig::heartbeat_timeout) is lost: that is 1.5 s by default
 /// after the last moment at which it is known to have been there. A connection that breaks is
-/// noticed at once. A cluster node that is cut off from the others tells so after the cluster's own
+/// noticed at once. Who [subscribes until a deadline](InvalidationBus::subscribe_until) need not
+/// notice: the deadline is interval and timeout after the last heartbeat that was answered was sent,
+/// and passes in a process that is frozen or blocked as well. A cluster node that is cut off from the others tells so after the cluster's own
 /// `cluster-node-timeout`.
 ///
 /// # Rights
@@ -149,7 +152,9 @@ impl RedisBus {
             return Err(CacheError::new(ErrorKind::Config, "subscribing needs a tokio runtime"));
         }
         let channel = connections.config().invalidation_channel_name();
-        let ear = Arc::new(Ear::new(Sender::random()));
+        let config = connections.config();
+        let bound = config.heartbeat_interval + config.heartbeat_timeout;
+        let ear = Arc::new(Ear::new(Sender::random(), bound));
         let listening = Listening::new(connections.feed(), channel, Arc::clone(&ear));
         let listening = Arc::new(listening);
         let _task = Task::spawn(Arc::clone(&listening).listen());
@@ -222,7 +227,11 @@ impl InvalidationBus for RedisBus {
     }
 
     fn subscribe(&self) -> BoxStream<'static, BusEvent> {
-        Box::pin(self.0.ear.hub.listen())
+        Box::pin(self.0.ear.hub.listen(None))
+    }
+
+    fn subscribe_until(&self, deadline: &BusDeadline) -> BoxStream<'static, BusEvent> {
+        Box::pin(self.0.ear.hub.listen(Some(deadline)))
     }
 
     fn as_any(&self) -> Option<&dyn Any> {

@@ -18,6 +18,9 @@ pub(super) struct Ear {
     pub(super) received: AtomicU64,
     pub(super) own: AtomicU64,
     pub(super) unreadable: AtomicU64,
+    /// How long after a question that is answered the server is taken to be there: by then it has
+    /// answered the next one, or the subscription is lost.
+    bound: Duration,
     /// When the last heartbeat was sent that was answered, in microseconds; 0 before the first.
     asked: AtomicU64,
     /// How long its answer took, in microseconds.
@@ -25,13 +28,14 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    pub(super) fn new(sender: Sender) -> Self {
+    pub(super) fn new(sender: Sender, bound: Duration) -> Self {
         Self {
             sender,
             hub: Arc::default(),
             received: AtomicU64::new(0),
             own: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            bound,
             asked: AtomicU64::new(0),
             answer: AtomicU64::new(0),
         }
@@ -77,7 +81,8 @@ impl Hears for Ear {
         }
     }
 
-    fn up_to(&self, _number: u64, then: Timestamp) {
+    fn up_to(&self, number: u64, then: Timestamp) {
+        self.hub.proven(number, then + self.bound);
         let answer = then.until(Clock::system().now()).as_micros();
         self.answer.store(u64::try_from(answer).unwrap_or(u64::MAX), Ordering::Release);
         self.asked.store(then.as_micros(), Ordering::Release);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cache_core::{BusEvent, CacheError, Clock, InvalidationBus, Selector};
+use cache_core::{BusDeadline, BusEvent, CacheError, Clock, InvalidationBus, Selector};
 use fastrand::Rng;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
@@ -67,9 +67,20 @@ impl InvalidationBus for LossyBus {
     }
 
     fn subscribe(&self) -> BoxStream<'static, BusEvent> {
+        self.follow(self.inner.subscribe())
+    }
+
+    /// The deadline is that of the inner bus, which knows nothing of the faults here.
+    fn subscribe_until(&self, deadline: &BusDeadline) -> BoxStream<'static, BusEvent> {
+        self.follow(self.inner.subscribe_until(deadline))
+    }
+}
+
+impl LossyBus {
+    fn follow(&self, inner: BoxStream<'static, BusEvent>) -> BoxStream<'static, BusEvent> {
         let rng = self.rng.lock().fork();
         let line = Line::new(self.clock.clone(), Arc::clone(&self.faults), rng);
-        let subscription = (self.inner.subscribe(), line);
+        let subscription = (inner, line);
         Box::pin(stream::unfold(subscription, |(mut inner, line)| async move {
             loop {
                 tokio::select! {
