@@ -29,6 +29,10 @@ pub enum Retry {
     Once,
 }
 
+/// A connection of a lane that has one: it tells it from those before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(pub(super) u64);
+
 /// How one call is made.
 ///
 /// ```
@@ -46,13 +50,14 @@ pub struct Call {
     pub(crate) retry: Retry,
     pub(crate) budget: Option<Duration>,
     pub(crate) to_the_end: bool,
+    pub(crate) over: Option<Generation>,
 }
 
 impl Call {
     /// A call on `lane`, without retry, within the configured
     /// [`operation_timeout`](crate::RedisConfig::operation_timeout).
     pub const fn new(lane: Lane) -> Self {
-        Self { lane, retry: Retry::Never, budget: None, to_the_end: false }
+        Self { lane, retry: Retry::Never, budget: None, to_the_end: false, over: None }
     }
 
     /// Whether it may be repeated.
@@ -71,6 +76,12 @@ impl Call {
     /// hears of it no sooner.
     pub(crate) const fn to_the_end(mut self) -> Self {
         self.to_the_end = true;
+        self
+    }
+
+    /// Over this connection and no other: what is sent means something to this server alone.
+    pub(crate) const fn over(mut self, connection: Generation) -> Self {
+        self.over = Some(connection);
         self
     }
 }

@@ -5,18 +5,19 @@
 //! 1. One timer covers the wait for a connection, the queue, the reply and a retry.
 //! 2. A call that [is waited for to the end](Call::to_the_end) and was sent ends with its reply or
 //!    its budget, and not before.
-//! 3. A retry goes to what comes after the broken connection, never to its neighbour.
+//! 3. Where one connection finds that its server is a replica, all that lead there are replaced.
+//! 4. A retry goes to what comes after the broken connection, never to its neighbour.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::{CacheError, ErrorKind};
-use redis::{ErrorKind as Redis, RedisError, Value};
+use redis::{ErrorKind as Redis, RedisError, ServerErrorKind, Value};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Connections;
-use super::call::{Call, Request, Retry};
-use super::link::InFlight;
+use super::call::{Call, Generation, Request, Retry};
+use super::link::{InFlight, SETTLED};
 use crate::error::{Effect, classify, unavailable};
 
 /// How far a call has got.
@@ -38,6 +39,16 @@ impl Connections {
         self.checked(reply)
     }
 
+    /// As [`run`](Self::run), and says which connection of its lane has answered.
+    pub(super) async fn run_over(
+        &self,
+        call: Call,
+        request: Request<'_>,
+    ) -> Result<(Value, Generation), CacheError> {
+        let (reply, by) = self.converse(call, self.budget(call), request).await?;
+        Ok((self.checked(reply)?, by))
+    }
+
     pub(super) fn checked(&self, reply: Value) -> Result<Value, CacheError> {
         match reply {
             Value::ServerError(error) => {
@@ -55,6 +66,15 @@ impl Connections {
         budget: Duration,
         request: Request<'_>,
     ) -> Result<Value, CacheError> {
+        self.converse(call, budget, request).await.map(|(reply, _)| reply)
+    }
+
+    async fn converse(
+        &self,
+        call: Call,
+        budget: Duration,
+        request: Request<'_>,
+    ) -> Result<(Value, Generation), CacheError> {
         let health = &self.0.shared.health;
         let until = Instant::now() + budget;
         let mut trail = Trail { used: None, sent: false };
@@ -101,7 +121,7 @@ impl Connections {
         call: Call,
         request: Request<'_>,
         Trail { used, sent }: &mut Trail<'a>,
-    ) -> Result<Value, CacheError> {
+    ) -> Result<(Value, Generation), CacheError> {
         let mut retries = match call.retry {
             Retry::Never => 0,
             Retry::Once => 1,
@@ -110,6 +130,10 @@ impl Connections {
         let mut lease = self.0.pool.lease(call.lane, patience).await?;
         loop {
             let guard = used.insert(lease.guard);
+            let by = Generation(guard.generation);
+            if call.over.is_some_and(|over| over != by) {
+                return Err(unavailable(self.address(), "its connection was replaced"));
+            }
             let cluster = lease.handle.is_cluster();
             *sent = true;
             let (reply, trouble) = match lease.handle.send(request).await {
@@ -120,7 +144,8 @@ impl Connections {
                 Err(error) => (None, Some(error)),
             };
             let Some(trouble) = trouble else {
-                return reply.ok_or_else(|| unavailable(self.address(), "no reply"));
+                let reply = reply.ok_or_else(|| unavailable(self.address(), "no reply"))?;
+                return Ok((reply, by));
             };
             let (error, effect) = classify(&trouble, self.address());
             match effect {
@@ -128,10 +153,18 @@ impl Connections {
                 // The cluster's client mends its own.
                 Effect::Dropped | Effect::Replace if cluster => guard.suspect(),
                 Effect::Dropped => guard.condemn(),
-                Effect::Replace => guard.replace(),
+                Effect::Replace => {
+                    if trouble.kind() == Redis::Server(ServerErrorKind::ReadOnly)
+                        && let Some(address) = guard.link.address(guard.generation)
+                    {
+                        // The others lead there, too.
+                        self.0.shared.demoted(&address, SETTLED);
+                    }
+                    guard.replace();
+                }
             }
             if let Some(reply) = reply {
-                return Ok(reply);
+                return Ok((reply, by));
             }
             if effect != Effect::Dropped || retries == 0 || trouble.kind() == Redis::Parse {
                 return Err(error);

@@ -23,12 +23,14 @@ pub(crate) enum Role {
 pub(crate) enum Lost {
     Silent(CacheError),
     Broken(CacheError),
+    /// It is a replica now.
+    Demoted(CacheError),
 }
 
 impl Lost {
     pub(crate) fn into_error(self) -> CacheError {
         match self {
-            Self::Silent(error) | Self::Broken(error) => error,
+            Self::Silent(error) | Self::Broken(error) | Self::Demoted(error) => error,
         }
     }
 }
@@ -68,7 +70,7 @@ pub(crate) async fn beat(
         clock.answered(asked, time);
     }
     match replies.get(1).map(is_primary) {
-        Some(Some(false)) => Err(Lost::Broken(unavailable(address, "it is not the primary"))),
+        Some(Some(false)) => Err(Lost::Demoted(unavailable(address, "it is not the primary"))),
         // A user who may not ask gets what READONLY replies tell.
         _ => Ok(()),
     }

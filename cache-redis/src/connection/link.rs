@@ -20,6 +20,9 @@ use super::gather::Load;
 use super::handle::Handle;
 use crate::error::unavailable;
 
+/// A connection that has been there for so long may lead elsewhere than the next one would.
+pub(crate) const SETTLED: Duration = Duration::from_secs(1);
+
 /// What the supervisor is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -51,6 +54,8 @@ pub(crate) struct Link {
 struct Live {
     generation: u64,
     since: Instant,
+    /// The server it leads to.
+    address: String,
     handle: Handle,
 }
 
@@ -76,7 +81,7 @@ impl Link {
     /// Takes the connection for a call, if there is one.
     pub(crate) fn lease(&self) -> Option<Lease<'_>> {
         let live = self.live.read();
-        let Live { generation, since, handle } = live.as_ref()?;
+        let Live { generation, since, handle, .. } = live.as_ref()?;
         self.in_flight.add();
         let guard = InFlight { link: self, generation: *generation, since: *since };
         Some(Lease { handle: handle.clone(), guard })
@@ -140,12 +145,17 @@ impl Link {
         Phase::Dialing { number, since: Instant::now(), fresh }
     }
 
-    /// Publishes a connection and returns its generation.
-    pub(crate) fn publish(&self, handle: Handle) -> u64 {
+    /// Publishes a connection to the server at `address` and returns its generation.
+    pub(crate) fn publish(&self, handle: Handle, address: &str) -> u64 {
         let generation = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut live = self.live.write();
         if self.enter(Phase::Live { generation }) {
-            *live = Some(Live { generation, since: Instant::now(), handle });
+            *live = Some(Live {
+                generation,
+                since: Instant::now(),
+                address: address.to_owned(),
+                handle,
+            });
         }
         generation
     }
@@ -158,6 +168,28 @@ impl Link {
             self.enter(self.dialing(true));
             *live = None;
         }
+    }
+
+    /// Gives the connection up, if it has been there for so long and leads to such a server.
+    pub(crate) fn leave(&self, least: Duration, leads: impl Fn(&str) -> bool) {
+        let left = match &*self.live.read() {
+            Some(live) if live.since.elapsed() >= least && leads(&live.address) => live.generation,
+            _ => return,
+        };
+        self.condemn(left);
+    }
+
+    /// The server to which the connection of this generation leads, if it is there still.
+    pub(crate) fn address(&self, generation: u64) -> Option<String> {
+        let live = self.live.read();
+        live.as_ref().filter(|live| live.generation == generation).map(|live| live.address.clone())
+    }
+
+    /// The connection of this generation cannot be used any more.
+    fn condemn(&self, generation: u64) {
+        self.withdraw(generation);
+        self.condemned.fetch_max(generation, Ordering::Relaxed);
+        self.doom.notify_one();
     }
 
     /// Waits for the connection after the one of this generation: false if there is none after the
@@ -229,14 +261,12 @@ impl InFlight<'_> {
     /// The connection works and should lead elsewhere. One that was opened just now leads where the
     /// next one would: calls that are served there go on being served.
     pub(crate) fn replace(&self) {
-        if self.since.elapsed() >= Duration::from_secs(1) { self.condemn() } else { self.suspect() }
+        if self.since.elapsed() >= SETTLED { self.condemn() } else { self.suspect() }
     }
 
     /// The connection cannot be used any more.
     pub(crate) fn condemn(&self) {
-        self.link.withdraw(self.generation);
-        self.link.condemned.fetch_max(self.generation, Ordering::Relaxed);
-        self.link.doom.notify_one();
+        self.link.condemn(self.generation);
     }
 }
 

@@ -43,6 +43,7 @@ use tokio::runtime;
 
 pub(crate) use self::backoff::Backoff;
 use self::call::Request;
+pub(crate) use self::call::Generation;
 pub use self::call::{Call, Lane, Retry};
 use self::dial::Dialer;
 use self::health::Health;
@@ -114,6 +115,7 @@ impl Connections {
             dialer: Dialer { tls, user_timeout },
             cluster,
             health: Health::new(config.address()),
+            links: Pool::links_for(config.connections, &config.address()),
             clock: ServerClock::new(config.clock.clone()),
             config: config.clone(),
         });

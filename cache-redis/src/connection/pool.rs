@@ -20,10 +20,13 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Small links first, then one for bulk and one for scans.
+    pub(crate) fn links_for(connections: usize, address: &str) -> Vec<Arc<Link>> {
+        (0..connections + 2).map(|_| Arc::new(Link::new(address))).collect()
+    }
+
+    /// Starts the supervisors of the links.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
-        let links: Vec<_> = (0..shared.config.connections + 2)
-            .map(|_| Arc::new(Link::new(shared.health.address())))
-            .collect();
+        let links = shared.links.clone();
         let start = |link: &Arc<Link>| Task::spawn(supervise(Arc::clone(link), Arc::clone(shared)));
         let tasks = links.iter().map(start).collect();
         Self { links, tasks: Mutex::new(tasks) }

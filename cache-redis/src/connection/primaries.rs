@@ -3,7 +3,7 @@
 use cache_core::CacheError;
 use redis::{Cmd, FromRedisValue};
 
-use super::call::{Call, Lane, Request};
+use super::call::{Call, Generation, Lane, Request};
 use super::{Connections, cluster};
 
 /// One primary: a node of a cluster, or the one server there is.
@@ -24,12 +24,28 @@ impl Primary {
     where
         T: FromRedisValue + Send,
     {
-        let request = match &self.node {
+        let reply = self.connections.run(call, self.request(cmd)).await?;
+        self.connections.convert(reply)
+    }
+
+    /// As [`query`](Self::query), and says over which connection.
+    pub(crate) async fn query_over<T>(
+        &self,
+        call: Call,
+        cmd: &Cmd,
+    ) -> Result<(T, Generation), CacheError>
+    where
+        T: FromRedisValue + Send,
+    {
+        let (reply, by) = self.connections.run_over(call, self.request(cmd)).await?;
+        Ok((self.connections.convert(reply)?, by))
+    }
+
+    fn request<'a>(&'a self, cmd: &'a Cmd) -> Request<'a> {
+        match &self.node {
             Some((host, port)) => Request::At(cmd, host, *port),
             None => Request::Command(cmd),
-        };
-        let reply = self.connections.run(call, request).await?;
-        self.connections.convert(reply)
+        }
     }
 }
 

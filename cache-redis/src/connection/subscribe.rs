@@ -8,7 +8,8 @@
 //!    server whose answers are late tells of removals late, too.
 //! 3. Heartbeats are an interval apart, counted from when they are sent. So a server that was alive
 //!    at some moment and then falls silent is given up within interval and timeout of it.
-//! 4. A node that is alive and not where others publish is lost, too: a demoted primary, a cluster
+//! 4. When a subscription counts again, no connection leads to a former primary any more.
+//! 5. A node that is alive and not where others publish is lost, too: a demoted primary, a cluster
 //!    node without its cluster. A server that was named by itself is where others publish, whatever
 //!    it is, unless its listener says that only a primary will do.
 
@@ -162,8 +163,11 @@ impl Feed {
         let address = endpoint.to_string();
         let mut subscribed = Subscribed { opened, proof, address, asked: Asked::now() };
         subscribed.prove(config.connect_timeout()).await?;
-        if proof == Proof::InCluster {
-            self.learn(&mut subscribed).await;
+        match proof {
+            Proof::Alive => {}
+            // Before the subscription counts, and with it what is read.
+            Proof::Primary => self.shared.promoted(&subscribed.address),
+            Proof::InCluster => self.learn(&mut subscribed).await,
         }
         let confirmed = subscribed.opened.connection.subscribe(channel).await;
         confirmed.map_err(|error| {

@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: Option<ClusterClient>,
     pub(crate) health: Health,
     pub(crate) clock: ServerClock,
+    pub(crate) links: Vec<Arc<Link>>,
 }
 
 enum Open {
@@ -93,6 +94,17 @@ async fn pause(health: &Health, wait: Duration, leads: bool) {
 }
 
 impl Shared {
+    /// The server at `address` is a primary no more: nobody reads there what was. Connections that
+    /// were opened within `least` lead where the next one would.
+    pub(crate) fn demoted(&self, address: &str, least: Duration) {
+        self.links.iter().for_each(|link| link.leave(least, |led| led == address));
+    }
+
+    /// The server at `address` is the primary, and whatever leads elsewhere leads to a former one.
+    pub(crate) fn promoted(&self, address: &str) {
+        self.links.iter().for_each(|link| link.leave(Duration::ZERO, |led| led != address));
+    }
+
     /// One attempt, within its time.
     async fn dial(&self, link: &Link) -> Result<Open, CacheError> {
         let patience = self.config.connect_timeout();
@@ -149,15 +161,20 @@ impl Shared {
         match open {
             Open::Node { opened, role, endpoint } => {
                 self.health.opened();
-                let generation = link.publish(Handle::Node(opened.connection.clone()));
+                let handle = Handle::Node(opened.connection.clone());
+                let generation = link.publish(handle, &endpoint.to_string());
                 drop(turn);
                 let lost = self.watch_node(link, opened, role, &endpoint, generation).await;
                 link.withdraw(generation);
+                if let Lost::Demoted(_) = lost {
+                    self.demoted(&endpoint.to_string(), Duration::ZERO);
+                }
                 lost
             }
             Open::Cluster(connection) => {
                 self.health.opened();
-                let mut generation = link.publish(Handle::Cluster(connection.clone()));
+                let address = self.health.address();
+                let mut generation = link.publish(Handle::Cluster(connection.clone()), address);
                 drop(turn);
                 let lost = self.watch_cluster(link, connection, &mut generation).await;
                 link.withdraw(generation);
@@ -221,7 +238,7 @@ impl Shared {
             if silences >= tolerated
                 && let Ok(Open::Cluster(next)) = self.dial(link).await
             {
-                *generation = link.publish(Handle::Cluster(next.clone()));
+                *generation = link.publish(Handle::Cluster(next.clone()), address);
                 connection = next;
                 self.health.reconnects.fetch_add(1, Ordering::Relaxed);
                 (silences, tolerated) = (0, (tolerated * 2).min(32));

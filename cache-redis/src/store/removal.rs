@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use redis::{Cmd, FromRedisValue};
 
 use super::{CHUNK, READ, RedisStore};
-use crate::connection::{Call, Lane, Primary, Retry};
+use crate::connection::{Call, Generation, Lane, Primary, Retry};
 use crate::key::chunks;
 
 /// Keys that one step of a SCAN looks at.
@@ -13,6 +13,9 @@ const SCAN_COUNT: usize = 1_000;
 
 /// How often a step is tried that is not answered in time.
 const TRIES: usize = 3;
+
+/// How often a sweep is begun.
+const SWEEPS: usize = 5;
 
 const SCAN: Call = Call::new(Lane::Scan).retry(Retry::Once);
 
@@ -49,51 +52,92 @@ impl RedisStore {
         try_join_all(chunks.into_iter().map(unlink)).await.map(drop)
     }
 
-    /// Removes by SCAN and UNLINK, page by page, on every primary. A step that is late is made again
-    /// once the sweep is under way: from the beginning it would meet the next one that is late.
+    /// Removes by SCAN and UNLINK, page by page, on every primary.
     async fn unlink_matching(&self, pattern: &str) -> Result<(), CacheError> {
-        let sweep = |primary: Primary| async move {
-            let mut cursor = 0_u64;
-            loop {
-                let mut scan = redis::cmd("SCAN");
-                scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
-                let tries = if cursor == 0 { 1 } else { TRIES };
-                let (next, page): (u64, Vec<Vec<u8>>) = step(&primary, &scan, tries).await?;
-                // In a cluster the keys of a command must share a slot: one key each, all at once.
-                let size = if self.connections.is_cluster() { 1 } else { page.len().max(1) };
-                let unlink = |keys: &[Vec<u8>]| {
-                    let mut cmd = redis::cmd("UNLINK");
-                    for key in keys {
-                        cmd.arg(key);
-                    }
-                    let primary = &primary;
-                    async move { step::<u64>(primary, &cmd, TRIES).await }
-                };
-                try_join_all(page.chunks(size).map(unlink)).await?;
-                if next == 0 {
-                    return Ok::<_, CacheError>(());
-                }
-                cursor = next;
-            }
-        };
+        let sweep = |primary: Primary| async move { self.sweep(&primary, pattern).await };
         let primaries = self.connections.primaries().await?;
         try_join_all(primaries.into_iter().map(sweep)).await.map(drop)
     }
+
+    /// A cursor means nothing to another server, nor to the same one after a restart: where its
+    /// connection is gone the sweep begins anew.
+    async fn sweep(&self, primary: &Primary, pattern: &str) -> Result<(), CacheError> {
+        let (mut at, mut sweeps) = (None, 1);
+        loop {
+            match scan(primary, pattern, at).await {
+                Ok((next, page)) => {
+                    self.unlink_page(primary, &page).await?;
+                    if next.cursor == 0 {
+                        return Ok(());
+                    }
+                    at = Some(next);
+                }
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable
+                        && at.is_some()
+                        && sweeps < SWEEPS =>
+                {
+                    at = None;
+                    sweeps += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        try_join_all(page.chunks(size).map(unlink)).await.map(drop)
+    }
 }
 
-/// One step of a sweep; either kind may be made twice.
+/// Where a sweep has got to.
+#[derive(Clone, Copy)]
+struct Place {
+    cursor: u64,
+    /// The connection to whoever the cursor means something to.
+    over: Generation,
+}
+
+/// One page of names, and where the next one is. A step that is late is made again once the sweep is
+/// under way: from the beginning it would meet the next one that is late.
+async fn scan(
+    primary: &Primary,
+    pattern: &str,
+    at: Option<Place>,
+) -> Result<(Place, Vec<Vec<u8>>), CacheError> {
+    let mut cmd = redis::cmd("SCAN");
+    cmd.arg(at.map_or(0, |at| at.cursor)).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
+    let (call, tries) = match at {
+        None => (SCAN, 1),
+        Some(Place { over, .. }) => (Call::new(Lane::Scan).over(over), TRIES),
+    };
+    let ((cursor, names), over) = step(primary, call, &cmd, tries).await?;
+    Ok((Place { cursor, over }, names))
+}
+
+/// A step of a sweep, tried so often while it is late.
 async fn step<T: FromRedisValue + Send>(
     primary: &Primary,
     cmd: &Cmd,
+        }
+    }
+
+    async fn unlink_page(&self, primary: &Primary, page: &[Vec<u8>]) -> Result<(), CacheError> {
+        // In a cluster the keys of a command must share a slot: one key each, all at once.
+        let size = if self.connections.is_cluster() { 1 } else { page.len().max(1) };
+        let unlink = |keys: &[Vec<u8>]| {
+            let mut cmd = redis::cmd("UNLINK");
+            for key in keys {
+                cmd.arg(key);
+            }
+            async move { step::<u64>(primary, SCAN, &cmd, TRIES).await }
     tries: usize,
-) -> Result<T, CacheError> {
+) -> Result<(T, Generation), CacheError> {
     let mut left = tries;
     loop {
         left -= 1;
-        match primary.query(SCAN, cmd).await {
+        match primary.query_over(call, cmd).await {
             Err(error) if error.kind() == ErrorKind::Timeout && left > 0 => {}
             answer => return answer,
         }
+    call: Call,
     }
 }
 

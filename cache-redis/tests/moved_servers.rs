@@ -1,0 +1,63 @@
+//! Another server answers under the same address: after a failover, behind a balancer.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod relay;
+mod scenario;
+
+use std::time::Duration;
+
+use cache_core::CacheServiceExt;
+use cache_redis::RedisCacheService;
+use cache_testkit::eventually;
+use cache_testkit::servers::{FaultProxy, RedisServer};
+use relay::Relay;
+use scenario::{LASTING, config, connect, get, name};
+
+/// A cursor means something to the server that gave it, and nothing to another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_by_prefix_begins_anew_on_another_server() {
+    let (first, second) = (RedisServer::start(), RedisServer::start());
+    for server in [&first, &second] {
+        server.command(&["DEBUG", "POPULATE", "20000", &name("old")]);
+    }
+    let relay = Relay::start(first.addr()).await;
+    let proxy = FaultProxy::start(&relay.url());
+    let cache = connect(&proxy.url(&relay.url())).await;
+    // Twenty steps, of two round trips each.
+    proxy.latency(Duration::from_millis(5));
+    let removal = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.invalidate_prefix("old:").await }
+    });
+    eventually(|| first.command(&["DBSIZE"]).integer() < 12_000).await;
+    relay.lead_to(second.addr());
+    proxy.reset_connections();
+    removal.await.unwrap().unwrap();
+    assert!(first.command(&["DBSIZE"]).integer() > 0, "it was done before");
+    assert_eq!(second.command(&["DBSIZE"]).integer(), 0);
+}
+
+/// One connection finds that it leads to a replica: so do the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_13_nothing_more_is_read_from_a_demoted_primary() {
+    let (first, second) = (RedisServer::start(), RedisServer::start());
+    let relay = Relay::start(first.addr()).await;
+    // No heartbeat says so before.
+    let config = config(&relay.url())
+        .connections(4)
+        .operation_timeout(Duration::from_secs(2))
+        .heartbeat_interval(Duration::from_secs(60));
+    let cache = RedisCacheService::connect(config).await.unwrap();
+    cache.set("k", &1_u64, LASTING).await.unwrap();
+    connect(&second.url()).await.set("k", &2_u64, LASTING).await.unwrap();
+    first.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    relay.lead_to(second.addr());
+    // A connection that was opened just now is not replaced for that.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(get(&cache, "k").await, Some(1));
+    cache.set("other", &1_u64, LASTING).await.unwrap_err();
+    for _ in 0..100 {
+        assert_eq!(get(&cache, "k").await, Some(2), "read from the replica");
+    }
+}
