@@ -136,7 +136,8 @@ impl Connections {
             }
             let cluster = lease.handle.is_cluster();
             *sent = true;
-            let (reply, trouble) = match lease.handle.send(request).await {
+            let (reply, trouble) = match lease.handle.send(request, call.retry == Retry::Once).await
+            {
                 Ok(reply) => {
                     let trouble = request.refusal(&reply);
                     (Some(reply), trouble)

@@ -11,6 +11,7 @@
 //! 4. Every task belongs to the [`Connections`]: none is left after `shutdown` or after the last
 //!    clone is dropped.
 
+mod asking;
 mod backoff;
 mod call;
 mod cluster;
@@ -42,8 +43,8 @@ use redis::{Cmd, FromRedisValue, Pipeline, ServerErrorKind, Value};
 use tokio::runtime;
 
 pub(crate) use self::backoff::Backoff;
-use self::call::Request;
 pub(crate) use self::call::Generation;
+use self::call::Request;
 pub use self::call::{Call, Lane, Retry};
 use self::dial::Dialer;
 use self::health::Health;
@@ -114,8 +115,8 @@ impl Connections {
         let shared = Arc::new(Shared {
             dialer: Dialer { tls, user_timeout },
             cluster,
-            health: Health::new(config.address()),
             links: Pool::links_for(config.connections, &config.address()),
+            health: Health::new(config.address()),
             clock: ServerClock::new(config.clock.clone()),
             config: config.clone(),
         });

@@ -15,6 +15,7 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::asking::Asking;
 use super::backoff::Backoff;
 use super::dial::{Dialer, Opened};
 use super::handle::Handle;
@@ -105,6 +106,12 @@ impl Shared {
         self.links.iter().for_each(|link| link.leave(Duration::ZERO, |led| led != address));
     }
 
+    fn cluster_handle(&self, connection: &ClusterConnection) -> Handle {
+        let asking =
+            Asking { dialer: self.dialer.clone(), credentials: self.config.credentials.clone() };
+        Handle::Cluster(connection.clone(), Arc::new(asking))
+    }
+
     /// One attempt, within its time.
     async fn dial(&self, link: &Link) -> Result<Open, CacheError> {
         let patience = self.config.connect_timeout();
@@ -174,7 +181,7 @@ impl Shared {
             Open::Cluster(connection) => {
                 self.health.opened();
                 let address = self.health.address();
-                let mut generation = link.publish(Handle::Cluster(connection.clone()), address);
+                let mut generation = link.publish(self.cluster_handle(&connection), address);
                 drop(turn);
                 let lost = self.watch_cluster(link, connection, &mut generation).await;
                 link.withdraw(generation);
@@ -238,7 +245,7 @@ impl Shared {
             if silences >= tolerated
                 && let Ok(Open::Cluster(next)) = self.dial(link).await
             {
-                *generation = link.publish(Handle::Cluster(next.clone()), address);
+                *generation = link.publish(self.cluster_handle(&next), address);
                 connection = next;
                 self.health.reconnects.fetch_add(1, Ordering::Relaxed);
                 (silences, tolerated) = (0, (tolerated * 2).min(32));

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use cache_core::{CacheError, Entry, Timestamp};
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use super::foreign::Begun;
 use super::{READ, READ_LARGE, RedisStore};
@@ -56,12 +56,12 @@ impl RedisStore {
 
     /// What stands under the key, read on its own or, among many reads at once, in a batch.
     pub(super) async fn value(&self, key: &str) -> Result<Value, CacheError> {
-        let depth = self.batches.enter();
         let is_large = self.large.has(key);
-        if depth.is_deep()
-            && !is_large
-            && !self.connections.is_cluster()
-            && let Some(reply) = depth.read(&self.connections, self.keys.name(key)).await
+        let apart = is_large || self.connections.is_cluster();
+        let alone = if apart { None } else { self.batches.alone() };
+        if !apart
+            && alone.is_none()
+            && let Some(reply) = self.batches.read(&self.connections, self.keys.name(key)).await
         {
             return reply;
         }
@@ -83,11 +83,19 @@ impl RedisStore {
         let mut cmd = Cmd::with_capacity(count + 1, bytes + MGET.len());
         cmd.arg(MGET);
         let mut call = READ;
-        for key in keys {
+        for key in keys.clone() {
             cmd.arg(self.keys.name(key));
             if self.large.has(key) {
                 call = READ_LARGE;
             }
+        }
+        if self.connections.is_cluster() {
+            // One command each: while their slot moves, some may be here and others there.
+            let mut pipeline = Pipeline::with_capacity(count);
+            for key in keys {
+                pipeline.cmd(GET).arg(self.keys.name(key));
+            }
+            return self.connections.pipeline(call, &pipeline).await;
         }
         match self.connections.reply(call, &cmd).await? {
             Value::Array(values) => Ok(values),

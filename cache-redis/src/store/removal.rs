@@ -2,7 +2,7 @@
 
 use cache_core::{CacheError, ErrorKind, Selector, check_key};
 use futures_util::future::try_join_all;
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, Pipeline};
 
 use super::{CHUNK, READ, RedisStore};
 use crate::connection::{Call, Generation, Lane, Primary, Retry};
@@ -44,9 +44,19 @@ impl RedisStore {
     }
 
     async fn unlink(&self, keys: &[String]) -> Result<(), CacheError> {
+        // While a slot of a cluster moves, some of its keys may be here and others there: one each.
+        let together = if self.connections.is_cluster() { 1 } else { CHUNK };
         let unlink = |chunk: Vec<usize>| {
-            let cmd = unlink(chunk.into_iter().map(|at| &keys[at]));
-            async move { self.connections.query::<u64>(READ, &cmd).await }
+            let mut pipeline = Pipeline::new();
+            for keys_at in chunk.chunks(together) {
+                pipeline.add_command(unlink(keys_at.iter().map(|at| &keys[*at])));
+            }
+            async move {
+                let replies = self.connections.pipeline(READ, &pipeline).await?;
+                replies
+                    .into_iter()
+                    .try_for_each(|reply| self.connections.convert::<u64>(reply).map(drop))
+            }
         };
         let chunks = chunks(keys.len(), CHUNK, self.connections.is_cluster(), |at| &keys[at]);
         try_join_all(chunks.into_iter().map(unlink)).await.map(drop)
@@ -82,6 +92,18 @@ impl RedisStore {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    async fn unlink_page(&self, primary: &Primary, page: &[Vec<u8>]) -> Result<(), CacheError> {
+        // In a cluster the keys of a command must share a slot: one key each, all at once.
+        let size = if self.connections.is_cluster() { 1 } else { page.len().max(1) };
+        let unlink = |keys: &[Vec<u8>]| {
+            let mut cmd = redis::cmd("UNLINK");
+            for key in keys {
+                cmd.arg(key);
+            }
+            async move { step::<u64>(primary, SCAN, &cmd, TRIES).await }
         };
         try_join_all(page.chunks(size).map(unlink)).await.map(drop)
     }
@@ -115,19 +137,8 @@ async fn scan(
 /// A step of a sweep, tried so often while it is late.
 async fn step<T: FromRedisValue + Send>(
     primary: &Primary,
+    call: Call,
     cmd: &Cmd,
-        }
-    }
-
-    async fn unlink_page(&self, primary: &Primary, page: &[Vec<u8>]) -> Result<(), CacheError> {
-        // In a cluster the keys of a command must share a slot: one key each, all at once.
-        let size = if self.connections.is_cluster() { 1 } else { page.len().max(1) };
-        let unlink = |keys: &[Vec<u8>]| {
-            let mut cmd = redis::cmd("UNLINK");
-            for key in keys {
-                cmd.arg(key);
-            }
-            async move { step::<u64>(primary, SCAN, &cmd, TRIES).await }
     tries: usize,
 ) -> Result<(T, Generation), CacheError> {
     let mut left = tries;
@@ -137,7 +148,6 @@ async fn step<T: FromRedisValue + Send>(
             Err(error) if error.kind() == ErrorKind::Timeout && left > 0 => {}
             answer => return answer,
         }
-    call: Call,
     }
 }
 
