@@ -7,6 +7,9 @@ use std::time::Duration;
 use cache_core::{CacheError, Clock, ErrorKind};
 
 use crate::url;
+use crate::wire::HEADER_LEN;
+
+const MAX_VALUE_BYTES: usize = (512 << 20) - HEADER_LEN;
 
 /// Where Redis is, who we are there, and how long things may take.
 ///
@@ -145,8 +148,8 @@ impl RedisConfig {
         self
     }
 
-    /// The largest encoded value that is stored, in bytes: 20 MiB by default; at most 512 MiB,
-    /// which is Redis's own limit.
+    /// The largest encoded value that is stored, in bytes: 20 MiB by default; at most 64 bytes, for
+    /// what stands before it, less than the 512 MiB that Redis takes.
     #[must_use]
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.max_value_bytes = bytes;
@@ -217,9 +220,10 @@ impl RedisConfig {
                 channel.len()
             )));
         }
-        if self.max_value_bytes > 512 << 20 {
+        if self.max_value_bytes > MAX_VALUE_BYTES {
             return Err(bad(format!(
-                "max_value_bytes is {}, Redis takes at most 512 MiB",
+                "max_value_bytes is {}, it can be at most {MAX_VALUE_BYTES}: Redis takes 512 MiB with \
+                 what stands before a value",
                 self.max_value_bytes
             )));
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cache_core::{CacheError, ErrorKind};
 use cache_redis::{Call, Connections, Lane, RedisConfig, Retry, Script, slot};
-use cache_testkit::eventually;
+use cache_testkit::{RedisCluster, eventually};
 use harness::{Server, free_port};
 
 const SMALL: Call = Call::new(Lane::Small);
@@ -366,6 +366,24 @@ async fn p5_11_a_cluster_node_is_lost() {
         let worst = on_lost.worst.max(on_other.worst);
         assert!(worst < Duration::from_millis(350), "{worst:?}");
     }
+}
+
+/// Nodes that do not say under which name they are to be found: under the one they were asked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_nodes_do_not_tell_their_host() {
+    let endpoint = "cluster-preferred-endpoint-type unknown-endpoint";
+    let nodes = RedisCluster::builder().config(endpoint).start();
+    let connections = connect(&nodes.url()).await;
+    for key in ["a", "b", "c", "d"] {
+        set(&connections, key, "1").await.expect("a primary that takes it");
+    }
+    let (mut keys, primaries) = (0, connections.primaries().await.expect("primaries"));
+    assert_eq!(primaries.len(), 3);
+    for primary in primaries {
+        let size = primary.query::<usize>(Call::new(Lane::Scan), &redis::cmd("DBSIZE")).await;
+        keys += size.expect("an answer");
+    }
+    assert_eq!(keys, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -347,6 +347,10 @@ async fn p6_05_wrong_redis_type() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_07_value_over_the_limit() {
     let server = RedisServer::start();
+    // With its header a value is to fit into what Redis takes.
+    let beyond = config(&server.url()).max_value_bytes((512 << 20) - 63);
+    let error = RedisCacheService::connect(beyond).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     let limited = config(&server.url()).max_value_bytes(100);
     let cache = RedisCacheService::connect(limited).await.unwrap();
     // As JSON: two more.

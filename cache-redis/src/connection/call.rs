@@ -95,6 +95,8 @@ pub(crate) enum Request<'a> {
     Pipeline(&'a Pipeline),
     /// To the node at host and port; the only server, if there is no cluster.
     At(&'a Cmd, &'a str, u16),
+    /// To every primary of a cluster: a map of replies, by address.
+    Everyone(&'a Cmd),
 }
 
 impl Request<'_> {

@@ -14,7 +14,9 @@ use cache_core::{CacheError, ErrorKind};
 use futures_util::future::join_all;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
+};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{ConnectionAddr, RedisError, TlsCertificates, TlsMode, Value, cmd};
 use tokio::time::timeout;
@@ -158,7 +160,31 @@ pub(crate) async fn shards(
             reply => Ok(reply),
         })
         .map_err(|error| classify(&error, address).0)?;
-    parse(&reply, address)
+    parse(&reply, address, None)
+}
+
+/// As [`shards`], for primaries of which not all know their host: asks every node, as the client
+/// underneath tells who has answered only then. It knows them by the host that they were asked at.
+pub(crate) fn everyone() -> RoutingInfo {
+    RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None))
+}
+
+/// What the first node has answered to a question to [`everyone`].
+///
+/// # Errors
+///
+/// As [`parse`].
+pub(crate) fn parse_one_of(reply: &Value, address: &str) -> Result<Vec<Shard>, CacheError> {
+    let Value::Map(answers) = reply else {
+        return Err(unavailable(address, "no node serves any hash slot"));
+    };
+    let found = answers.iter().find_map(|(node, answer)| {
+        let Value::BulkString(node) = node else { return None };
+        let node = String::from_utf8_lossy(node);
+        let (host, _) = node.rsplit_once(':')?;
+        parse(answer, address, Some(host)).ok()
+    });
+    found.ok_or_else(|| unavailable(address, "no node serves any hash slot"))
 }
 
 fn route(slot: u16) -> RoutingInfo {
@@ -167,12 +193,17 @@ fn route(slot: u16) -> RoutingInfo {
 }
 
 /// What `CLUSTER SLOTS` says: ranges as `[first, last, [host, port, …], replicas…]`, several per
-/// primary.
+/// primary. A node that does not know its host, or is not to tell, is on the one that was `asked`:
+/// it has none here if that is not known.
 ///
 /// # Errors
 ///
 /// If it names no primary.
-pub(crate) fn parse(reply: &Value, address: &str) -> Result<Vec<Shard>, CacheError> {
+pub(crate) fn parse(
+    reply: &Value,
+    address: &str,
+    asked: Option<&str>,
+) -> Result<Vec<Shard>, CacheError> {
     let mut shards: Vec<Shard> = Vec::new();
     let ranges = match reply {
         Value::Array(ranges) => ranges.as_slice(),
@@ -181,11 +212,21 @@ pub(crate) fn parse(reply: &Value, address: &str) -> Result<Vec<Shard>, CacheErr
     for range in ranges {
         let Value::Array(range) = range else { continue };
         let [Value::Int(first), _, Value::Array(node), ..] = range.as_slice() else { continue };
-        let [Value::BulkString(host), Value::Int(port), ..] = node.as_slice() else { continue };
+        let [host, Value::Int(port), ..] = node.as_slice() else { continue };
+        let host = match host {
+            Value::BulkString(host) => String::from_utf8_lossy(host),
+            Value::Nil => "".into(),
+            _ => continue,
+        };
+        let host = match &*host {
+            // A node of which nothing is known.
+            "?" => continue,
+            "" | "0.0.0.0" | "::" => asked.unwrap_or_default().to_owned(),
+            host => host.to_owned(),
+        };
         let (Ok(first_slot), Ok(port)) = (u16::try_from(*first), u16::try_from(*port)) else {
             continue;
         };
-        let host = String::from_utf8_lossy(host).into_owned();
         match shards.iter_mut().find(|shard| shard.host == host && shard.port == port) {
             Some(shard) => shard.first_slot = shard.first_slot.min(first_slot),
             None => shards.push(Shard { first_slot, host, port }),
@@ -214,8 +255,28 @@ mod tests {
             range(0, 99, 1),
             Value::Nil,
         ]);
-        let shards = parse(&reply, "c").unwrap();
+        let shards = parse(&reply, "c", Some("h")).unwrap();
         let shard = |first_slot, port| Shard { first_slot, host: "10.0.0.1".to_owned(), port };
         assert_eq!(shards, [shard(0, 1), shard(201, 2)]);
+    }
+
+    #[test]
+    fn a_primary_without_a_host_is_on_the_one_that_was_asked() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let hosts = [Value::Nil, text(""), text("0.0.0.0"), text("?"), text("h2")];
+        let range = |(at, host): (i64, Value)| {
+            let node = Value::Array(vec![host, Value::Int(at)]);
+            Value::Array(vec![Value::Int(at), Value::Int(at), node])
+        };
+        let reply = Value::Array((1_i64..).zip(hosts).map(range).collect());
+        let found = |asked| {
+            let shards = parse(&reply, "c", asked).unwrap();
+            shards.into_iter().map(|shard| (shard.host, shard.port)).collect::<Vec<_>>()
+        };
+        let expected = |host: &str| {
+            [(host, 1), (host, 2), (host, 3), ("h2", 5)].map(|(host, port)| (host.to_owned(), port))
+        };
+        assert_eq!(found(Some("h1")), expected("h1"));
+        assert_eq!(found(None), expected(""));
     }
 }

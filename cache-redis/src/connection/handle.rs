@@ -12,6 +12,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::asking::Asking;
 use super::call::Request;
+use super::cluster::everyone;
 use crate::error::refusal;
 
 /// How often a call follows a key that moves between nodes.
@@ -34,7 +35,7 @@ impl Handle {
     ) -> Result<Value, RedisError> {
         match self {
             Self::Node(connection) => match request {
-                Request::Command(cmd) | Request::At(cmd, ..) => {
+                Request::Command(cmd) | Request::At(cmd, ..) | Request::Everyone(cmd) => {
                     connection.send_packed_command(cmd).await
                 }
                 Request::Pipeline(pipeline) => connection
@@ -75,7 +76,7 @@ async fn follow(
         }
         if let Some(node) = next_node(&error) {
             let answer = match request {
-                Request::Command(cmd) | Request::At(cmd, ..) => {
+                Request::Command(cmd) | Request::At(cmd, ..) | Request::Everyone(cmd) => {
                     asking.send(&node, &[cmd]).await.map(|replies| replies.map(first))
                 }
                 Request::Pipeline(pipeline) => one_by_one(connection, asking, pipeline).await,
@@ -171,6 +172,7 @@ async fn once(
             let node = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
             connection.route_command(cmd.clone(), RoutingInfo::SingleNode(node)).await
         }
+        Request::Everyone(cmd) => connection.route_command(cmd.clone(), everyone()).await,
     }
 }
 

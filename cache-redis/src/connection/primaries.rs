@@ -56,7 +56,11 @@ pub(crate) async fn primaries(connections: &Connections) -> Result<Vec<Primary>,
     let mut question = redis::cmd("CLUSTER");
     question.arg("SLOTS");
     let reply = connections.run(Call::new(Lane::Scan), Request::Command(&question)).await?;
-    let shards = cluster::parse(&reply, connections.address())?;
+    let mut shards = cluster::parse(&reply, connections.address(), None)?;
+    if shards.iter().any(|shard| shard.host.is_empty()) {
+        let reply = connections.run(Call::new(Lane::Scan), Request::Everyone(&question)).await?;
+        shards = cluster::parse_one_of(&reply, connections.address())?;
+    }
     let primary = |shard: cluster::Shard| Primary {
         connections: connections.clone(),
         node: Some((shard.host, shard.port)),

@@ -167,7 +167,7 @@ impl Feed {
             Proof::Alive => {}
             // Before the subscription counts, and with it what is read.
             Proof::Primary => self.shared.promoted(&subscribed.address),
-            Proof::InCluster => self.learn(&mut subscribed).await,
+            Proof::InCluster => self.learn(&mut subscribed, endpoint).await,
         }
         let confirmed = subscribed.opened.connection.subscribe(channel).await;
         confirmed.map_err(|error| {
@@ -185,19 +185,18 @@ impl Feed {
     }
 
     /// Remembers the other nodes, for when those of the URL are gone.
-    async fn learn(&self, subscribed: &mut Subscribed) {
+    async fn learn(&self, subscribed: &mut Subscribed, asked: &Endpoint) {
+        let Endpoint::Tcp { host, .. } = asked else { return };
         let mut question = cmd("CLUSTER");
         question.arg("SLOTS");
         let answer = subscribed.opened.connection.send_packed_command(&question).await;
-        let Ok(shards) = answer
-            .map_err(|_| ())
-            .and_then(|reply| cluster::parse(&reply, &subscribed.address).map_err(|_| ()))
-        else {
+        let Ok(shards) = answer.map_err(|_| ()).and_then(|reply| {
+            cluster::parse(&reply, &subscribed.address, Some(host)).map_err(|_| ())
+        }) else {
             return;
         };
         let node = |shard: cluster::Shard| Endpoint::Tcp { host: shard.host, port: shard.port };
-        *self.learned.lock() =
-            shards.into_iter().filter(|shard| !shard.host.is_empty()).map(node).collect();
+        *self.learned.lock() = shards.into_iter().map(node).collect();
     }
 
     /// Asks again and again, and tells `answered` of each answer when its question was sent.
