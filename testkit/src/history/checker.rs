@@ -1,6 +1,7 @@
 //! The rules of the [module](super), applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use cache_core::{BusEvent, Selector};
 
@@ -161,12 +162,8 @@ impl<'a> KeyHistory<'a> {
         let told = (deliveries.iter())
             .filter(|event| event.began > effective && !is_disconnected(event))
             .find_map(|event| event.ended);
-        let bypassed = deliveries.iter().enumerate().find_map(|(at, event)| {
-            let lost = event.ended.filter(|_| is_disconnected(event))?;
-            let back = deliveries[at..].iter().find(|event| is_connected(event));
-            (lost, back.map_or(Stamp::MAX, |back| back.began)).1.gt(&returned).then_some(lost)
-        });
-        let bypassed = bypassed.filter(|_| bypasses);
+        let bypassed = without_bus(deliveries).find(|without| without.end > returned);
+        let bypassed = bypassed.map(|without| without.start).filter(|_| bypasses);
         told.into_iter().chain(bypassed).min().map(|stamp| stamp.max(returned))
     }
 
@@ -180,6 +177,18 @@ impl<'a> KeyHistory<'a> {
             .flatten()
             .unwrap_or(returned)
     }
+}
+
+/// When a node that heard this knew that it was without the bus: from its first `Connected` backwards,
+/// and from each `Disconnected` to the next `Connected`.
+fn without_bus<'a>(deliveries: &'a [&Record]) -> impl Iterator<Item = Range<Stamp>> + 'a {
+    let back = |rest: &[&Record]| {
+        rest.iter().find(|event| is_connected(event)).map_or(Stamp::MAX, |back| back.began)
+    };
+    let before = deliveries.first().filter(|first| is_connected(first)).map(|first| 0..first.began);
+    let losses = deliveries.iter().enumerate().filter(|(_, event)| is_disconnected(event));
+    let lost = losses.filter_map(move |(at, event)| Some(event.ended?..back(&deliveries[at..])));
+    before.into_iter().chain(lost)
 }
 
 fn is_connected(record: &Record) -> bool {

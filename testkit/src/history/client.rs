@@ -58,6 +58,18 @@ impl Client {
         self.cache.get::<u64>(key).await.inspect(|found| begun.end_found(*found))
     }
 
+    /// [`CacheServiceExt::get_arc`], which finds what stands decoded in the cache.
+    ///
+    /// # Errors
+    ///
+    /// The cache's.
+    pub async fn get_arc(&self, key: &str) -> Result<Option<u64>, CacheError> {
+        let begun = self.recorder.begin(self.node, Action::missed(key));
+        let found = self.cache.get_arc::<u64>(key).await?.map(|value| *value);
+        begun.end_found(found);
+        Ok(found)
+    }
+
     /// [`CacheServiceExt::get_or_load`].
     ///
     /// # Errors

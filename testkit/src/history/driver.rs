@@ -47,7 +47,8 @@ impl Node {
     }
 }
 
-/// Drives the nodes at random and returns what happened. Nodes are numbered from 0, in order.
+/// Drives the nodes at random and returns what happened. Nodes are numbered from 0, in order; one
+/// that takes another's place has the next number.
 ///
 /// The same seed, nodes and options give the same history on a runtime of one thread, as long as
 /// the clock is given and nothing else is random or waits for the world outside. (Hash seeds are
@@ -62,6 +63,7 @@ pub async fn run(seed: u64, nodes: Vec<Node>, options: Options) -> History {
     let mut step = 0;
     while driver.left > 0 {
         (driver.options.between)(step, &mut driver.rng);
+        driver.restart();
         driver.step().await;
         step += 1;
     }
@@ -79,7 +81,12 @@ struct Driver {
     options: Options,
     database: Database,
     loaders: Loaders,
+    /// How many nodes there have been.
+    started: usize,
+    /// Client by client, each on all nodes in order.
     clients: Vec<Seat>,
+    /// The number of nodes at a time.
+    nodes: usize,
     /// Calls that are yet to begin.
     left: usize,
 }
@@ -103,8 +110,25 @@ impl Driver {
         });
         let clients: Vec<_> = clients.collect();
         assert!(!clients.is_empty() && !options.keys.is_empty(), "nothing to drive: {options:?}");
-        let left = options.operations;
-        Self { seed, rng: Rng::with_seed(seed), options, database, loaders, clients, left }
+        let (left, nodes) = (options.operations, nodes.len());
+        let (rng, started) = (Rng::with_seed(seed), nodes);
+        Self { seed, rng, options, database, loaders, started, clients, nodes, left }
+    }
+
+    /// Now and then puts a new node in the place of another, whose calls are dropped.
+    fn restart(&mut self) {
+        let Some((chance, replace)) = &mut self.options.restarts else { return };
+        if self.rng.f64() >= *chance {
+            return;
+        }
+        let at = self.rng.usize(..self.nodes);
+        let (old, new) = (self.clients[at].node, self.started);
+        let Node { cache } = replace(old, new, &mut self.rng);
+        self.started += 1;
+        for seat in self.clients.iter_mut().filter(|seat| seat.node == old) {
+            let client = Client::new(&self.options.recorder, new, Arc::clone(&cache));
+            *seat = Seat { node: new, client, call: None };
+        }
     }
 
     async fn step(&mut self) {
@@ -159,7 +183,11 @@ impl Driver {
         let Seat { node, client, .. } = &self.clients[at];
         let (node, client) = (*node, client.clone());
         match rng.u8(..20) {
-            0..=4 => (format!("get {key}"), call(async move { client.get(&key).await.map(drop) })),
+            0 | 1 => (format!("get {key}"), call(async move { client.get(&key).await.map(drop) })),
+            2..=4 => {
+                let name = format!("get_arc {key}");
+                (name, call(async move { client.get_arc(&key).await.map(drop) }))
+            }
             5..=10 => {
                 let name = format!("get_or_load {key}");
                 let load = self.loaders.clone().load(node, key.clone(), plan);
@@ -239,13 +267,11 @@ impl Driver {
         for _ in 0..RESTS {
             self.rest().await;
         }
-        for (node, seat) in self.clients.iter().enumerate() {
-            // The first seats are those of the first client of each node.
-            if seat.node == node {
-                for key in &self.options.keys {
-                    // A cache that fails says nothing.
-                    let _ = seat.client.get(key).await;
-                }
+        // The first seats are those of the first client of each node.
+        for seat in &self.clients[..self.nodes] {
+            for key in &self.options.keys {
+                // A cache that fails says nothing.
+                let _ = seat.client.get(key).await;
             }
         }
     }

@@ -57,7 +57,8 @@
 //!   holds of the key, and what it fetches from then on is from after `p`.
 //! - for plain reads, and not with grace: `m` has dealt with a `Disconnected`, and the `Connected`
 //!   that follows comes after the remover's return. Without the bus `m` may not trust what it
-//!   holds. Loads under way on `m` can be joined all the same: nobody could have told it.
+//!   holds. Loads under way on `m` can be joined all the same: nobody could have told it. A node
+//!   that hears `Connected` first was without the bus until then.
 //!
 //! So the events must be on record: [`Recorder::bus`] wraps a bus for that. A bus that loses events
 //! silently tells nothing, and nothing counts.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cache_core::{ManualClock, Policy};
 use fastrand::Rng;
 
+use super::driver::Node;
 use super::recorder::Recorder;
 
 /// How [`run`](super::run) drives the nodes. Chances are between 0 and 1.
@@ -18,12 +19,16 @@ pub struct Options {
     pub(super) policies: Vec<Policy>,
     pub(super) load_failures: f64,
     pub(super) drops: f64,
+    pub(super) restarts: Option<(f64, Replace)>,
     pub(super) between: Between,
     pub(super) at_end: Box<dyn FnMut()>,
 }
 
 /// What is called before each step, with its number.
 type Between = Box<dyn FnMut(usize, &mut Rng)>;
+
+/// What ends a node and makes another.
+pub(super) type Replace = Box<dyn FnMut(usize, usize, &mut Rng) -> Node>;
 
 impl Options {
     /// 200 operations by 4 clients per node on the keys `a:1`, `a:2` and `b:1`, with policies of
@@ -46,6 +51,7 @@ impl Options {
             ],
             load_failures: 0.1,
             drops: 0.02,
+            restarts: None,
             between: Box::new(|_, _| {}),
             at_end: Box::new(|| {}),
         }
@@ -99,6 +105,19 @@ impl Options {
         Self { drops: chance, ..self }
     }
 
+    /// The chance, at each step, that a node ends and another takes its place. `replace` is called
+    /// with the number of the one that ends and that of the new one, which it returns; then the
+    /// calls under way on the old one are dropped, and the old one itself. What it draws from the
+    /// generator belongs to the seed.
+    #[must_use]
+    pub fn restarts(
+        self,
+        chance: f64,
+        replace: impl FnMut(usize, usize, &mut Rng) -> Node + 'static,
+    ) -> Self {
+        Self { restarts: Some((chance, Box::new(replace))), ..self }
+    }
+
     /// Called before each step with the step's number, for faults: what it draws from the
     /// generator belongs to the seed.
     #[must_use]
@@ -129,6 +148,7 @@ impl fmt::Debug for Options {
             .field("policies", &self.policies.len())
             .field("load_failures", &self.load_failures)
             .field("drops", &self.drops)
+            .field("restarts", &self.restarts.as_ref().map(|(chance, _)| chance))
             .finish_non_exhaustive()
     }
 }

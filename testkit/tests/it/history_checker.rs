@@ -247,6 +247,18 @@ fn without_the_bus_nothing_that_is_held_is_trusted_but_with_grace() {
 }
 
 #[test]
+fn a_node_that_has_not_heard_of_the_bus_yet_is_without_it() {
+    let up = |stamps| (1, stamps, Action::Deliver(BusEvent::Connected));
+    let found = (1, 22..23, Action::found("k", 1));
+    wrong(Mode::Told, on_another_node([found.clone(), up(24..25)]));
+    // It may have held the value before it was told.
+    right(Mode::Told, on_another_node([up(1..2), found.clone()]));
+    right(Mode::Told, on_another_node([found, (1, 24..25, heard("k"))]));
+    // A load may be joined that began before.
+    right(Mode::Told, on_another_node([up(24..25)]));
+}
+
+#[test]
 fn a_violation_reads_as_a_story() {
     let lines = [
         (0, 1..2, Action::load("k", 7)),
