@@ -1,47 +1,87 @@
 //! Bugs, planted to show that they would be found.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
+use std::any::{Any, TypeId};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    BoxStream, BusEvent, CacheError, CacheStats, CacheStore, Clock, Entry, InvalidationBus, Lease,
-    LeaseOutcome, Selector,
+    BoxFuture, BoxStream, BusEvent, CacheError, CacheStats, CacheStore, Clock, Entry,
+    InvalidationBus, Lease, LeaseOutcome, RemovalListener, Selector,
 };
 use futures_util::StreamExt;
 
-/// What a store ignores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ignores {
-    /// The near tier stores what it is to fill in.
-    NearLease,
-    /// The far tier does.
-    FarLease,
+/// What is wrong with a store.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Bug {
+    #[default]
+    None,
+    /// It stores what it is to fill in, whatever has become of the lease.
+    FillsBlindly,
+    /// It keeps everything when it is to be emptied because the bus is back.
+    KeepsOnReconnect(Reconnect),
 }
 
-/// A store, with or without a bug.
+/// Whether the bus has just come back: the next that happens is that the near tier is emptied.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reconnect(Arc<AtomicBool>);
+
+impl Reconnect {
+    /// `bus`, of which this hears.
+    pub(crate) fn heard_of(&self, bus: Arc<dyn InvalidationBus>) -> Arc<dyn InvalidationBus> {
+        Arc::new(Overheard { bus, back: self.clone() })
+    }
+}
+
+/// A store with a bug, or with none, to be watched.
 #[derive(Debug)]
 pub(crate) struct Planted<S> {
     inner: S,
-    fills_blindly: bool,
+    bug: Bug,
+    /// Hits that were at hand as values.
+    values: Arc<AtomicU64>,
 }
 
 impl<S: CacheStore> Planted<S> {
-    pub(crate) fn near(inner: S, bug: Option<Ignores>) -> Self {
-        Self { inner, fills_blindly: bug == Some(Ignores::NearLease) }
+    pub(crate) fn new(inner: S, bug: Bug) -> Self {
+        Self { inner, bug, values: Arc::default() }
     }
 
-    pub(crate) fn far(inner: S, bug: Option<Ignores>) -> Self {
-        Self { inner, fills_blindly: bug == Some(Ignores::FarLease) }
+    pub(crate) fn counting(self, values: &Arc<AtomicU64>) -> Self {
+        Self { values: Arc::clone(values), ..self }
+    }
+
+    /// Whether this removal is the one that the bug is about.
+    fn is_spared(&self, what: &Selector) -> bool {
+        match &self.bug {
+            Bug::KeepsOnReconnect(back) => {
+                *what == Selector::All && back.0.swap(false, Ordering::Relaxed)
+            }
+            _ => false,
+        }
     }
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl<S: CacheStore> CacheStore for Planted<S> {
     fn peek(&self, key: &str) -> Option<Entry> {
         self.inner.peek(key)
+    }
+
+    fn peek_fresh(&self, key: &str) -> Option<Entry> {
+        self.inner.peek_fresh(key)
+    }
+
+    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+        let value = self.inner.peek_value(key, of)?;
+        self.values.fetch_add(1, Ordering::Relaxed);
+        Some(value)
+    }
+
+    fn keep_value(&self, key: &str, entry: &Entry) {
+        self.inner.keep_value(key, entry);
     }
 
     async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
@@ -61,26 +101,62 @@ impl<S: CacheStore> CacheStore for Planted<S> {
     }
 
     async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
-        self.inner.remove(what).await
+        if self.is_spared(what) { Ok(Some(0)) } else { self.inner.remove(what).await }
+    }
+
+    async fn remove_and_tell(
+        &self,
+        what: &Selector,
+        bus: &dyn InvalidationBus,
+    ) -> Result<Option<u64>, CacheError> {
+        self.inner.remove_and_tell(what, bus).await
+    }
+
+    async fn store_and_tell(
+        &self,
+        key: &str,
+        entry: Entry,
+        bus: &dyn InvalidationBus,
+    ) -> Result<(), CacheError> {
+        self.inner.store_and_tell(key, entry, bus).await
     }
 
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         self.inner.lease(key, ttl).await
     }
 
+    async fn lease_to_replace(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        self.inner.lease_to_replace(key, ttl).await
+    }
+
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
-        if self.fills_blindly {
-            return self.inner.store(lease.key(), entry).await.map(|()| true);
+        match self.bug {
+            Bug::FillsBlindly => self.inner.store(lease.key(), entry).await.map(|()| true),
+            _ => self.inner.fill(lease, entry).await,
         }
-        self.inner.fill(lease, entry).await
     }
 
     async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
-        self.inner.fill_or_remove(lease, entry).await
+        match self.bug {
+            Bug::FillsBlindly => self.inner.store(lease.key(), entry).await.map(|()| true),
+            _ => self.inner.fill_or_remove(lease, entry).await,
+        }
+    }
+
+    async fn lease_here(&self, key: &str, ttl: Duration) -> Result<Option<Lease>, CacheError> {
+        self.inner.lease_here(key, ttl).await
     }
 
     async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
         self.inner.abandon(lease).await
+    }
+
+    fn changed(&self, key: &str) -> Option<BoxFuture<'static, ()>> {
+        self.inner.changed(key)
+    }
+
+    fn on_removal(&self, listener: RemovalListener) {
+        self.inner.on_removal(listener);
     }
 
     fn stats(&self) -> CacheStats {
@@ -92,25 +168,22 @@ impl<S: CacheStore> CacheStore for Planted<S> {
     }
 }
 
-/// A bus whose losses and reconnections its node does not notice.
 #[derive(Debug)]
-pub(crate) struct DeafToReconnect(pub(crate) Arc<dyn InvalidationBus>);
+struct Overheard {
+    bus: Arc<dyn InvalidationBus>,
+    back: Reconnect,
+}
 
 #[async_trait]
-impl InvalidationBus for DeafToReconnect {
+impl InvalidationBus for Overheard {
     async fn publish(&self, what: &Selector) -> Result<(), CacheError> {
-        self.0.publish(what).await
+        self.bus.publish(what).await
     }
 
     fn subscribe(&self) -> BoxStream<'static, BusEvent> {
-        let begun = Arc::new(AtomicBool::new(false));
-        let heard = self.0.subscribe().filter(move |event| {
-            let lets_through = match event {
-                BusEvent::Connected => !begun.swap(true, Ordering::Relaxed),
-                BusEvent::Disconnected => false,
-                _ => true,
-            };
-            std::future::ready(lets_through)
+        let back = self.back.clone();
+        let heard = self.bus.subscribe().inspect(move |event| {
+            back.0.store(*event == BusEvent::Connected, Ordering::Relaxed);
         });
         Box::pin(heard)
     }
