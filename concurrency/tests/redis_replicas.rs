@@ -146,3 +146,56 @@ async fn p4_37_what_cannot_be_waited_for_is_refused() {
     }
     assert!(refused(&many, 1, second).unwrap().contains("cluster"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_a_replica_may_take_longer_than_a_heartbeat() {
+    let primary = RedisServer::start();
+    let replica = replica_of(&primary);
+    eventually(|| replicates(&primary, &replica)).await;
+    let within = Duration::from_secs(3);
+    let locks = RedisConcurrencyService::builder(connections(&primary.url()).await)
+        .replicas(1, within)
+        .build()
+        .unwrap();
+    hold(&locks).await.release().await.unwrap();
+    replica.pause();
+    let began = Instant::now();
+    let rest = async {
+        // Real time: longer than a heartbeat may take, twice.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        replica.resume();
+    };
+    let (guard, ()) = tokio::join!(hold(&locks), rest);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(1200) && took < within, "{took:?}");
+    assert_eq!(replica.command(&["GET", LOCK]).bytes().unwrap(), holder(&primary).unwrap());
+    assert_eq!(locks.connections().stats().reconnects, 0);
+    guard.release().await.unwrap();
+    at_rest(&primary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_a_lock_that_is_gone_when_replicas_are_asked_for_is_no_grant() {
+    let primary = RedisServer::start();
+    let replica = replica_of(&primary);
+    eventually(|| replicates(&primary, &replica)).await;
+    let locks = RedisConcurrencyService::builder(connections(&primary.url()).await)
+        .replicas(1, Duration::from_millis(400))
+        .build()
+        .unwrap();
+    replica.pause();
+    let rest = async {
+        eventually(|| holder(&primary).is_some()).await;
+        // As a failover to one that has not heard of it leaves it.
+        primary.command(&["DEL", LOCK]);
+        // Real time: it may have been asked for before it was gone, and is again.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        replica.resume();
+    };
+    let options = lease(5000);
+    let (outcome, ()) = tokio::join!(locks.acquire("k", &options), rest);
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    assert!(error.to_string().contains("gone"), "{error}");
+    assert_eq!(locks.held(), 0);
+}

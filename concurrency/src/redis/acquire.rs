@@ -106,7 +106,7 @@ async fn send(
         }
     };
     if let Some(durability) = inner.durability
-        && let Err(error) = durability.reached(&inner.redis, names).await
+        && let Err(error) = durability.reached(inner, names, token, terms.lease).await
     {
         abandon(inner, request);
         return Err(error);

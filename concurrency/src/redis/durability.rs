@@ -5,8 +5,13 @@ use std::time::Duration;
 use cache_core::{LockError, LockErrorKind};
 
 use super::error::unavailable;
+use super::inner::Inner;
 use super::names::Names;
-use super::script::Redis;
+
+/// So long is waited at a time. Nothing else is answered on that connection meanwhile, heartbeats
+/// neither: a server that waits for longer than their timeout, half a second unless set, would be
+/// taken for one that hangs.
+const AT_A_TIME: Duration = Duration::from_millis(200);
 
 /// How many replicas must have a grant before it counts, and how long that may take.
 #[derive(Clone, Copy, Debug)]
@@ -16,14 +21,29 @@ pub(crate) struct Durability {
 }
 
 impl Durability {
-    /// Waits for the replicas.
-    pub(crate) async fn reached(self, redis: &Redis, names: &Names) -> Result<(), LockError> {
+    /// Waits for the replicas to have the lock of this token.
+    pub(crate) async fn reached(
+        self,
+        inner: &Inner,
+        names: &Names,
+        token: &str,
+        lease: Duration,
+    ) -> Result<(), LockError> {
         let Self { replicas, within } = self;
-        let reached = redis.replicated(names, replicas, within).await.map_err(unavailable)?;
-        if reached >= replicas {
-            return Ok(());
-        }
-        let message = format!("{reached} of {replicas} replicas had the lock after {within:?}");
+        let (redis, clock) = (&inner.redis, &inner.clock);
+        let end = clock.now() + within;
+        let message = loop {
+            let left = clock.now().until(end).max(Duration::from_millis(1));
+            let waited = redis.replicated(names, token, lease, replicas, left.min(AT_A_TIME));
+            match waited.await.map_err(unavailable)? {
+                None => break "the lock was gone before replicas had it".to_owned(),
+                Some(reached) if reached >= replicas => return Ok(()),
+                Some(reached) if !clock.is_before(end) => {
+                    break format!("{reached} of {replicas} replicas had the lock after {within:?}");
+                }
+                Some(_) => {}
+            }
+        };
         Err(LockError::new(LockErrorKind::Unavailable, message))
     }
 }

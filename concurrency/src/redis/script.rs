@@ -38,6 +38,7 @@ static ACQUIRE: LazyLock<Script> = script!("common.lua", "acquire.lua");
 static RELEASE: LazyLock<Script> = script!("common.lua", "release.lua");
 static INSPECT: LazyLock<Script> = script!("common.lua", "inspect.lua");
 static FORCE: LazyLock<Script> = script!("common.lua", "force.lua");
+const TOUCH: &str = include_str!("lua/touch.lua");
 static RENEW: LazyLock<Script> = script!("renew.lua");
 
 /// A connection broken in mid-reply is no reason to give up what may be repeated.
@@ -156,25 +157,31 @@ impl Redis {
     }
 
     /// How many replicas have all that was written to this lock before now, once they are as many
-    /// as `enough` or `within` is over. For one server and its replicas.
+    /// as `enough` or `within` is over; `None` if the lock is not `token`'s. For one server and its
+    /// replicas.
     pub(crate) async fn replicated(
         &self,
         names: &Names,
+        token: &str,
+        lease: Duration,
         enough: u32,
         within: Duration,
-    ) -> Result<u32, CacheError> {
+    ) -> Result<Option<u32>, CacheError> {
         // On a connection of those for long work: WAIT holds up what comes behind it. It counts
-        // from what its own connection wrote last, so that has to be something.
+        // from what its own connection wrote last, so that has to be something, and on the server
+        // that has the lock: another may have taken over since the grant. By its source: as part of
+        // a pipeline it could not be sent anew where it is not known.
         let call = Call::new(Lane::Scan).budget(within + Duration::from_secs(1));
         let mut both = redis::pipe();
-        both.cmd("PEXPIRE").arg(&names.fence).arg(millis(FENCE_OUTLIVES));
+        both.cmd("EVAL").arg(TOUCH).arg(2).arg(&names.lock).arg(&names.fence);
+        both.arg(token).arg(millis(lease.saturating_add(FENCE_OUTLIVES)));
         both.cmd("WAIT").arg(enough).arg(millis(within));
         let mut replies = self.connections.pipeline(call, &both).await?.into_iter();
         let [written, replicas] =
             [replies.next(), replies.next()].map(|reply| reply.unwrap_or(redis::Value::Nil));
         let written: bool = self.connections.convert(written)?;
         let replicas: u32 = self.connections.convert(replicas)?;
-        Ok(if written { replicas } else { 0 })
+        Ok(written.then_some(replicas))
     }
 
     /// The locks that are held, `limit` at most.
