@@ -99,3 +99,17 @@ async fn hand_overs_are_not_listened_for_on_a_server_that_is_no_primary() {
     server.command(&["PUBLISH", "news", "of a primary"]);
     eventually(|| last().as_deref() == Some("of a primary")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_28_a_waiter_behind_many_who_cannot_be_told_is_next_all_the_same() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let guard = hold(&locks).await;
+    (0..200).for_each(|number| enqueue(&server, &stranger(number)));
+    let waiter = waits(&other);
+    eventually(|| queued(&server) == 201).await;
+    let token = in_line(&server).pop().unwrap();
+    guard.release().await.unwrap();
+    assert_eq!(holder(&server).unwrap(), token.into_bytes(), "it was passed over");
+    waiter.await.unwrap().release().await.unwrap();
+}

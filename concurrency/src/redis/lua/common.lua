@@ -48,9 +48,13 @@ local function hand_over(last)
   -- First of all: a server that takes no writes refuses here, before anybody is told anything.
   redis.call('DEL', lock)
   -- Nearly always the first will do: no need to fetch more.
-  local passed = 0
-  for _, count in ipairs({1, 63}) do
-    for _, token in ipairs(redis.call('LRANGE', queue, passed, passed + count - 1)) do
+  local passed, count = 0, 1
+  while true do
+    local some = redis.call('LRANGE', queue, passed, passed + count - 1)
+    if #some == 0 then
+      return false
+    end
+    for _, token in ipairs(some) do
       if token == last then
         return false
       end
@@ -70,6 +74,6 @@ local function hand_over(last)
         passed = passed + 1
       end
     end
+    count = 64
   end
-  return false
 end
