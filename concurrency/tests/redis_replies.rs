@@ -22,6 +22,26 @@ async fn p4_01_an_uncontended_section_takes_two_round_trips() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p4_03_a_wait_is_exceeded_by_one_question_at_most() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let (locks, other) = (patient(&proxy.url(&server.url())).await, patient(&server.url()).await);
+    let guard = hold(&other).await;
+    let (each_way, wait) = (Duration::from_millis(200), Duration::from_millis(500));
+    proxy.latency(each_way);
+    let began = Instant::now();
+    let outcome = locks.acquire("k", &LockOptions::default().wait(wait)).await;
+    let took = began.elapsed();
+    assert_eq!(outcome.unwrap_err().kind(), LockErrorKind::Timeout);
+    assert!(took >= wait && took < wait + each_way * 2 + each_way / 2, "{took:?}");
+    proxy.heal();
+    guard.release().await.unwrap();
+    eventually(|| redis_common::queued(&server) == 0).await;
+    eventually(|| holder(&server).is_none()).await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p4_19_a_caller_dropped_in_mid_call_leaves_no_orphan() {
     let server = RedisServer::start();
     let proxy = FaultProxy::start(&server.url());

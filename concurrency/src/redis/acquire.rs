@@ -26,7 +26,7 @@ use super::hold::{Hold, Terms, valid_until};
 use super::inner::Inner;
 use super::names::{Names, label};
 use super::release::Job;
-use super::script::{Acquired, CLAIM};
+use super::script::{Acquired, CLAIM, Place};
 use crate::stats::bump;
 
 /// One caller's request.
@@ -55,24 +55,24 @@ pub(crate) enum Tried {
 }
 
 /// Asks Redis once, in a task that goes on if the caller does not. If the lock is held, the caller is
-/// in the queue for `patience`, if that is not zero.
+/// in the queue as `place` says.
 pub(crate) async fn attempt(
     inner: &Arc<Inner>,
     request: &Request,
-    patience: Duration,
+    place: Place,
     gate: LockGuard,
 ) -> Result<Tried, LockError> {
     let (tell, told) = oneshot::channel();
     let (task_inner, request) = (Arc::clone(inner), request.clone());
     let pending = inner.backlog.pending();
     inner.spawn(async move {
-        let tried = send(&task_inner, &request, patience, gate).await;
+        let tried = send(&task_inner, &request, place, gate).await;
         // To a caller that is gone: what comes back is dropped (rule 2). It may have left the queue
         // before this attempt came there.
         if let Err(Ok(Tried::Held { .. })) = tell.send(tried)
-            && !patience.is_zero()
+            && !place.patience.is_zero()
         {
-            task_inner.leave(&request, patience);
+            task_inner.leave(&request, place.patience);
         }
         drop(pending);
     });
@@ -82,14 +82,14 @@ pub(crate) async fn attempt(
 async fn send(
     inner: &Arc<Inner>,
     request: &Request,
-    patience: Duration,
+    place: Place,
     gate: LockGuard,
 ) -> Result<Tried, LockError> {
     let Request { names, token, terms, .. } = request;
     // While down, calls fail before anything is sent, except for a probe that times out.
     let down = inner.redis.connections.stats().state == ConnectionState::Down;
     let sent = inner.clock.now();
-    let fence = match inner.redis.acquire(names, token, terms.lease, patience).await {
+    let fence = match inner.redis.acquire(names, token, terms.lease, place).await {
         Ok(Acquired::Fence(fence)) => fence,
         Ok(Acquired::Held(remaining, holder)) => {
             return Ok(Tried::Held { gate, holder: label(&holder), remaining });

@@ -39,7 +39,9 @@ impl Durability {
                 None => break "the lock was gone before replicas had it".to_owned(),
                 Some(reached) if reached >= replicas => return Ok(()),
                 Some(reached) if !clock.is_before(end) => {
-                    break format!("{reached} of {replicas} replicas had the lock after {within:?}");
+                    break format!(
+                        "{reached} of {replicas} replicas had the lock after {within:?}"
+                    );
                 }
                 Some(_) => {}
             }

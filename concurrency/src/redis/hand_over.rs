@@ -1,8 +1,8 @@
 //! Hearing of locks that are handed over.
 //!
 //! Rules:
-//! 1. One subscription for a service, made when a lock is first found held. Nobody queues before
-//!    it is confirmed: what is published to nobody is nobody's turn.
+//! 1. One subscription for a service, made when a lock is first found held. Who queues before it
+//!    is confirmed, or when it is lost, says so: what is published to nobody is nobody's turn.
 //! 2. A message is a hint. One that is lost costs time, as each who waits asks by itself now and
 //!    then; one that comes late or twice is no harm.
 //! 3. A hand-over is a grant, without asking, if it is known to be young: see

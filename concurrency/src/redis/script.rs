@@ -53,6 +53,19 @@ pub(crate) enum Acquired {
     Held(Option<Duration>, Vec<u8>),
 }
 
+/// A place in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// How long it is kept without another question; zero: there is none.
+    pub(crate) patience: Duration,
+    /// Whether its waiter hears that it is its turn. If not it asks, and is handed a lock unheard.
+    pub(crate) listens: bool,
+}
+
+impl Place {
+    pub(crate) const NONE: Self = Self { patience: Duration::ZERO, listens: false };
+}
+
 /// Who holds a lock.
 pub(crate) struct Holder {
     pub(crate) token: Vec<u8>,
@@ -97,16 +110,17 @@ impl Redis {
     }
 
     /// Takes the lock if it is `token`'s already, or free with nobody waiting in front. If not, the
-    /// token is in the queue for `patience` from now on; zero: it is not.
+    /// token is in the queue as `place` says.
     pub(crate) async fn acquire(
         &self,
         names: &Names,
         token: &str,
         lease: Duration,
-        patience: Duration,
+        place: Place,
     ) -> Result<Acquired, CacheError> {
-        let terms = [lease, patience].map(millis);
-        let terms = [terms[0].as_bytes(), terms[1].as_bytes()];
+        let terms = [lease, place.patience].map(millis);
+        let listens: &[u8] = if place.listens { b"1" } else { b"0" };
+        let terms = [terms[0].as_bytes(), terms[1].as_bytes(), listens];
         let (granted, number, holder): (bool, i64, Vec<u8>) =
             self.script(REPEATABLE, &ACQUIRE, names, token, &terms).await?;
         if granted {

@@ -18,7 +18,7 @@ use super::error::unavailable;
 use super::hold::Terms;
 use super::inner::Inner;
 use super::names::label;
-use super::script::AT_ONCE;
+use super::script::{AT_ONCE, Place};
 use super::waiting;
 use crate::service::shut_down;
 use crate::stats::{LockStats, bump};
@@ -36,8 +36,8 @@ const LONGEST_SHUTDOWN: Duration = Duration::from_secs(5);
 /// a queue in Redis, and a release hands the lock to the head of that queue and tells its process
 /// over pub/sub, on a connection of the service's own that is opened when a lock is first found
 /// held. A waiter whose process is gone is passed over; one that hangs has two seconds, or one
-/// lease if that is shorter. While the service cannot subscribe, it asks every 10 to 250 ms
-/// instead.
+/// lease if that is shorter. While the service cannot subscribe, it stands in the queue all the
+/// same and asks every 10 to 250 ms; one that dies meanwhile counts as alive for a second.
 ///
 /// A user under ACL needs `+subscribe +publish &lock/*` beside the rights for scripts.
 ///
@@ -207,7 +207,7 @@ impl RedisConcurrencyService {
             // Held or waited for by this very process: nothing to ask Redis.
             let gate = self.0.gate.take_if_free(key, &at_the_gate(Duration::ZERO)).await?;
             let Some(gate) = gate else { return Ok(None) };
-            match attempt(&self.0, &self.request(key, options), Duration::ZERO, gate).await? {
+            match attempt(&self.0, &self.request(key, options), Place::NONE, gate).await? {
                 Tried::Granted(guard) => self.unless_closed(guard).map(Some),
                 Tried::Held { .. } => Ok(None),
                 Tried::Failed { error, .. } => Err(error),

@@ -1,9 +1,10 @@
 //! A caller's way from Redis's answer that another has the lock to a grant, or to giving up.
 //!
 //! Rules:
-//! 1. In the queue, a caller asks again when the holder's lease is over, and once a second in any
-//!    case: that keeps its place, and makes good for whatever was lost.
-//! 2. Out of it, because hand-overs are not heard, it asks every 10 to 250 ms.
+//! 1. A caller asks again when the holder's lease is over, and once a second in any case: that keeps
+//!    its place in the queue, and makes good for whatever was lost.
+//! 2. While hand-overs are not heard, it asks every 10 to 250 ms. It keeps its place, and is handed
+//!    the lock without being told.
 //! 3. Who waits is not told of a hiccup of a second: it asks again, at the end of the queue.
 //! 4. Whoever stops waiting leaves the queue. If the lock was its already, the next gets it.
 
@@ -17,13 +18,15 @@ use super::acquire::{Request, Tried, attempt, claim};
 use super::hand_over::{HandOver, Turn};
 use super::inner::Inner;
 use super::release::Job;
+use super::script::Place;
 use crate::service::shut_down;
 
-/// Who has not asked for so long is not in the queue any more.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Who has not asked for so long is not in the queue any more: one who listens, and one who does not
+/// and therefore cannot be seen to be gone by its not listening.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(1));
 /// Between two questions of a caller in the queue: this, and up to a tenth more.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Out of the queue: the first pause between two questions, and the longest.
+/// Without listening: the first pause between two questions, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
 /// A caller that waits already goes on while Redis does not answer for so long.
@@ -38,18 +41,18 @@ enum Woken {
     Time,
 }
 
-/// One caller's place: rule 4.
-struct Place<'a> {
+/// One caller in the queue: rule 4.
+struct Waiter<'a> {
     inner: &'a Arc<Inner>,
     request: &'a Request,
     turn: Turn,
     queued: bool,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         if self.queued {
-            self.inner.leave(self.request, PATIENCE);
+            self.inner.leave(self.request, PATIENCE.0);
         }
     }
 }
@@ -100,27 +103,31 @@ async fn through_the_queue(
 ) -> Result<Result<LockGuard, LockGuard>, LockError> {
     let clock = &inner.clock;
     let turn = inner.hand_overs.turn(&request.token);
-    let mut place = Place { inner, request, turn, queued: false };
+    let mut waiter = Waiter { inner, request, turn, queued: false };
     let mut listening = inner.hand_overs.connected();
     let mut pause = PAUSE.0;
     loop {
         // Asked before each attempt, so that the last one comes at the deadline.
         let last = !clock.is_before(deadline);
-        let queue = !last && *listening.borrow_and_update();
-        place.queued |= queue;
-        let patience = if queue { PATIENCE } else { Duration::ZERO };
+        let listens = *listening.borrow_and_update();
+        let place = match (last, listens) {
+            (true, _) => Place::NONE,
+            (false, true) => Place { patience: PATIENCE.0, listens },
+            (false, false) => Place { patience: PATIENCE.1, listens },
+        };
+        waiter.queued |= !last;
         let (left, who);
-        match attempt(inner, request, patience, gate).await? {
+        match attempt(inner, request, place, gate).await? {
             Tried::Granted(guard) => {
-                place.queued = false;
+                waiter.queued = false;
                 return Ok(Ok(guard));
             }
             Tried::Failed { gate, error } => {
-                if last || !heard.bears(clock.now()) {
+                if !clock.is_before(deadline) || !heard.bears(clock.now()) {
                     return Err(error);
                 }
                 let wake = (clock.now() + jittered(PAUSE.0)).min(deadline);
-                return match place.pause(wake, &mut listening).await {
+                return match waiter.pause(wake, &mut listening).await {
                     Woken::Closed => Err(shut_down()),
                     _ => Ok(Err(gate)),
                 };
@@ -130,18 +137,19 @@ async fn through_the_queue(
             }
         }
         *heard = Heard { ever: true, failing: None };
-        place.queued = queue;
-        if last {
+        waiter.queued = !last;
+        // Also one that was sent in time: another would go beyond the wait for a second time.
+        if !clock.is_before(deadline) {
             let wait = options.wait_duration();
             let message = format!("held by {who} for all of the {wait:?} to wait");
             return Err(LockError::new(LockErrorKind::Timeout, message));
         }
-        if place.turn.has_come() {
+        if waiter.turn.has_come() {
             // While it was asked: which came first is not known.
             continue;
         }
         inner.hear_of_hand_overs()?;
-        let longest = if queue {
+        let longest = if listens {
             REFRESH.mul_f64(1.0 + fastrand::f64() / 10.0)
         } else {
             let longest = jittered(pause);
@@ -151,12 +159,12 @@ async fn through_the_queue(
         // The holder's lease is over a millisecond after what is left of it.
         let over = left.map_or(longest, |left| left.saturating_add(Duration::from_millis(1)));
         let wake = (clock.now() + longest.min(over)).min(deadline);
-        match place.pause(wake, &mut listening).await {
+        match waiter.pause(wake, &mut listening).await {
             Woken::Closed => return Err(shut_down()),
             Woken::Time => {}
             Woken::Turn(hand_over) => match claim(inner, request, hand_over, gate) {
                 Ok(guard) => {
-                    place.queued = false;
+                    waiter.queued = false;
                     return Ok(Ok(guard));
                 }
                 Err(again) => gate = again,
@@ -165,7 +173,7 @@ async fn through_the_queue(
     }
 }
 
-impl Place<'_> {
+impl Waiter<'_> {
     async fn pause(&mut self, until: Timestamp, listening: &mut watch::Receiver<bool>) -> Woken {
         let mut closed = self.inner.closed.subscribe();
         tokio::select! {

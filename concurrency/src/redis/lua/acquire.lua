@@ -1,7 +1,7 @@
 -- Takes a lock that is free and that nobody waits for in front of the caller; or claims one that
 -- was handed to it.
--- ARGV: ..., lease in ms, ms for which the caller is in the queue without asking again. With 0 it
--- does not queue, and leaves the queue if it was there.
+-- ARGV: ..., lease in ms, ms for which the caller is in the queue without asking again, '1' if it
+-- listens for its turn. With 0 ms it does not queue, and leaves the queue if it was there.
 -- Answers {1, fence, ''}, or {0, ms left to the holder, its token}.
 local lease, patience = tonumber(ARGV[4]), tonumber(ARGV[5])
 local holder = redis.call('GET', lock)
@@ -28,6 +28,9 @@ if not holder then
 end
 if patience > 0 then
   local terms = string.format('%.0f %.0f', now + patience * 1000, lease)
+  if ARGV[6] ~= '1' then
+    terms = terms .. ' a'
+  end
   if redis.call('HSET', waiters, me, terms) == 1 or not redis.call('LPOS', queue, me) then
     redis.call('RPUSH', queue, me)
   end

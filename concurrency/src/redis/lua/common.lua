@@ -1,7 +1,7 @@
 -- KEYS: lock, fence, queue, waiters.
 -- ARGV: token, prefix of the processes' channels, '1' if PUBLISH answers how many have heard.
 -- The queue is a list of tokens. The hash has for each, when its waiter counts as gone (in
--- microseconds) and the lease it asks for (in ms).
+-- microseconds), the lease it asks for (in ms), and an `a` if it listens to nothing and asks instead.
 local lock, fences, queue, waiters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local me, channels, counted = ARGV[1], ARGV[2], ARGV[3] == '1'
 local time = redis.call('TIME')
@@ -42,8 +42,8 @@ local function tell(token, fence)
 end
 
 -- Gives the lock, which is the caller's to give or nobody's, to the first in the queue who is alive
--- and can be told, but to nobody behind `last`. Answers whether there was one; if not, the lock is
--- free. It has two seconds at most to claim it.
+-- and can be told or asks soon, but to nobody behind `last`. Answers whether there was one; if not,
+-- the lock is free. It has two seconds at most to claim it.
 local function hand_over(last)
   -- First of all: a server that takes no writes refuses here, before anybody is told anything.
   redis.call('DEL', lock)
@@ -59,13 +59,13 @@ local function hand_over(last)
         return false
       end
       local terms = redis.call('HGET', waiters, token) or ''
-      local gone, lease = string.match(terms, '^(%d+) (%d+)$')
+      local gone, lease, asks = string.match(terms, '^(%d+) (%d+)( ?a?)$')
       if not gone or tonumber(gone) <= now then
         leave(token)
       else
         local fence = next_fence()
-        local heard = tell(token, fence)
-        if heard and (heard > 0 or not counted) then
+        local heard = asks == '' and tell(token, fence)
+        if asks ~= '' or heard and (heard > 0 or not counted) then
           leave(token)
           grant(token, fence, math.min(tonumber(lease), 2000))
           return true
