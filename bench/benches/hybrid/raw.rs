@@ -18,6 +18,8 @@ macro_rules! source {
     };
 }
 
+/// Until when a request for a lease is good by the server's clock, in microseconds: whenever.
+const LATEST: u64 = 9_000_000_000_000_000;
 /// How long the header of a record is.
 const HEADER: usize = 64;
 
@@ -71,7 +73,8 @@ impl Raw {
         assert!(found.is_none());
         let mut lease = redis::cmd("EVALSHA");
         lease.arg(&self.lease).arg(1).arg(&key).arg(&lease_id).arg(30_000_000);
-        let granted: Vec<i64> = self.ask(lease.arg("load").arg("").arg("waits")).await;
+        lease.arg("load").arg("").arg("waits").arg(LATEST);
+        let granted: Vec<i64> = self.ask(&lease).await;
         assert_eq!(granted, [1]);
         let mut record = self.header.clone();
         serde_json::to_writer(&mut record, &org(id)).unwrap();

@@ -62,7 +62,7 @@ impl Script {
         }
         call.arg("0c9f4b1e-5d0b-4a55-8a3a-3f8b6c1d7e2f.1@pid 7").arg("lock/raw/").arg(1);
         let (granted, ..): (bool, i64, Vec<u8>) =
-            call.arg(30_000).arg(3_000).query_async(&mut self.connection).await.unwrap();
+            call.arg(30_000).arg(3_000).arg(1).query_async(&mut self.connection).await.unwrap();
         assert!(granted);
     }
 }
