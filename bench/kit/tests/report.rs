@@ -73,6 +73,7 @@ fn near() -> Results {
         ("raw moka, sync", 300.0),
         ("raw moka, future", 400.0),
         ("cached, ShardedTtlCache", 100.0),
+        ("cached without TTL, ShardedUnboundCache", 87.5),
         ("cached, macro", 200.0),
         ("cachet", 500.0),
         ("hitbox", 1000.0),
@@ -243,7 +244,8 @@ fn goals_are_the_ratios_they_say() {
     let measured = |name| goal(&goals, name).measured.unwrap();
     assert_eq!(measured("get_arc on the hybrid / raw quick_cache"), 1.25);
     assert_eq!(measured("raw moka / get_arc"), 6.0, "the faster of the two mokas");
-    assert_eq!(measured("the fastest of cached's stores / get_arc"), 2.0);
+    assert_eq!(measured("the fastest of cached's stores that expire / get_arc"), 2.0);
+    assert_eq!(measured("the fastest of all of cached's stores / get_arc"), 1.75);
     assert_eq!(measured("cachet / get_arc"), 10.0);
     assert_eq!(measured("get_or_load / get_arc"), 1.1);
     assert_eq!(measured("with metrics"), 1.125, "the worse of the two");

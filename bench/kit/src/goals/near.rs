@@ -16,7 +16,13 @@ pub(super) fn wanted(run: Measured<'_>) -> Vec<Wanted> {
     let mut wanted: Vec<_> = [
         ("get_arc on the hybrid / raw quick_cache", Bound::AtMost(1.6), OURS, "raw quick_cache"),
         ("raw moka / get_arc", Bound::AtLeast(3.5), "raw moka", OURS),
-        ("the fastest of cached's stores / get_arc", Bound::AtLeast(1.5), "cached,", OURS),
+        (
+            "the fastest of cached's stores that expire / get_arc",
+            Bound::AtLeast(1.5),
+            "cached,",
+            OURS,
+        ),
+        ("the fastest of all of cached's stores / get_arc", Bound::AtLeast(1.5), "cached", OURS),
         ("cachet / get_arc", Bound::AtLeast(5.0), "cachet", OURS),
         ("hitbox / get_arc", Bound::AtLeast(10.0), "hitbox", OURS),
         ("multi-tier-cache / get_arc", Bound::AtLeast(10.0), "multi-tier-cache", OURS),
