@@ -13,14 +13,14 @@ use crate::peers::polling::Polling;
 use crate::peers::rslock::Rslock;
 use crate::raw;
 
-/// Hand-overs in one turn of those who are told, so many that a percentile is one, and of those who poll,
-/// which take their time.
-const TOLD: usize = 100;
-const POLLED: usize = 20;
+/// Hand-overs in one turn of those who are told, so many that all turns have a 99th percentile, and of
+/// those who poll, which take their time.
+const TOLD: usize = 50;
+const POLLED: usize = 6;
 /// How long all is quiet before the release, so that the waiter is in line, and everybody's cores are
 /// cold: this, and for those who poll between nothing and one pause of theirs, so that the release finds
 /// them anywhere in it.
-const AT_LEAST: Duration = Duration::from_millis(10);
+const AT_LEAST: Duration = Duration::from_millis(8);
 const UP_TO: f64 = 0.05;
 
 pub(crate) fn run(bench: &Bench<'_>) {
@@ -39,7 +39,7 @@ pub(crate) fn run(bench: &Bench<'_>) {
             pair::<Polling>(bench, url, (POLLED, UP_TO)),
             pair::<Rslock>(bench, url, (POLLED, UP_TO)),
         ];
-        let mut times = take_turns(contestants, bench.rounds);
+        let mut times = take_turns(contestants, 2 * bench.rounds);
         let p50 = |latencies: &mut Latencies| latencies.times.percentile(50.0);
         let p50s: Vec<_> = times.iter_mut().map(p50).collect();
         let (id, title) = (format!("locks/hand-over/{way}"), format!("A hand-over, {way}"));

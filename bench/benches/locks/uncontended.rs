@@ -16,7 +16,7 @@ const ONE_TASK: &str = "\
 Where the scheduler puts the client decides: a round trip takes some 25 µs beside the server, 60 to 90 on \
 another core. The run on one core and the one through the proxy can be read.";
 /// Taken and given back in one turn.
-const TURN: usize = 400;
+const TURN: usize = 200;
 
 pub(crate) fn run(bench: &Bench<'_>) {
     for (way, url) in &bench.ways {

@@ -33,7 +33,7 @@ struct Cell {
 pub(crate) fn run(bench: &Bench) {
     let (arguments, record) = (&bench.arguments, &bench.record);
     let processes = arguments.choose(PROCESSES.0, PROCESSES.1);
-    let rounds = arguments.rounds_or(3, 7).to_string();
+    let rounds = arguments.rounds_or(2, 7).to_string();
     for size in arguments.sizes_or(&[Size::SMALL, Size::LARGE]) {
         let told: Vec<_> = (0..processes).map(|_| process(&rounds, size)).collect();
         for (at, Cell { keys, threads, .. }) in told[0].iter().enumerate() {

@@ -63,7 +63,7 @@ fn main() {
             return instrumented::timed(name, small(&arguments), &runtime, &server.url());
         }
         [word] if word == hits::PROCESS => {
-            let (size, rounds) = (small(&arguments), arguments.rounds_or(3, 7));
+            let (size, rounds) = (small(&arguments), arguments.rounds_or(2, 7));
             return hits::timed(size, rounds, &runtime, &server.url());
         }
         [word, name] if word == expiry::AGED => {

@@ -43,7 +43,7 @@ fn of_size(bench: &Bench, size: Size) {
                 let steps = &steps;
                 Contestant::new(name, move || by(threads, &**writer, steps, runtime))
             });
-            let rounds = bench.arguments.rounds_or(5, 31);
+            let rounds = bench.arguments.rounds_or(4, 31);
             let figures = compete(contestants.collect(), rounds, STEPS);
             let in_words = if threads == 1 { "1 thread" } else { "2 threads" };
             let (mix, size) = (mix.name, size.name());

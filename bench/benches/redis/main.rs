@@ -116,7 +116,7 @@ impl<'a> Bench<'a> {
         let ours = |connections| Arc::new(runtime.block_on(Ours::filled(&url, size, connections)));
         Self {
             rounds: arguments.rounds_or(9, 51),
-            time: Duration::from_millis(arguments.choose(300, 3_000)),
+            time: Duration::from_millis(arguments.choose(250, 3_000)),
             record,
             size,
             arguments,
