@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{
-    FencingToken, LockError, LockErrorKind, LockGuard, LockLease, LockRelease, LockReleasing,
-    Timestamp,
+    ErrorKind, FencingToken, LockError, LockErrorKind, LockGuard, LockLease, LockRelease,
+    LockReleasing, Timestamp,
 };
 use cache_redis::ConnectionState;
 use tokio::sync::oneshot;
 
-use super::error::{may_heal, task_gone, unavailable};
+use super::error::{is_refused, may_heal, task_gone, unavailable};
 use super::hand_over::HandOver;
 use super::hold::{Hold, Terms, valid_until};
 use super::inner::Inner;
@@ -28,6 +28,9 @@ use super::names::{Names, label};
 use super::release::Job;
 use super::script::{Acquired, CLAIM, Place};
 use crate::stats::bump;
+
+/// For how long it is tried to take back what the server has refused to do.
+const REFUSED: Duration = Duration::from_secs(1);
 
 /// One caller's request.
 #[derive(Clone)]
@@ -51,6 +54,8 @@ pub(crate) enum Tried {
     Failed {
         gate: LockGuard,
         error: LockError,
+        /// Whether there is anything to be taken back, a place in the queue included.
+        abandoned: bool,
     },
 }
 
@@ -95,25 +100,29 @@ async fn send(
             return Ok(Tried::Held { gate, holder: label(&holder), remaining });
         }
         Err(error) => {
-            let sent_perhaps = !down || error.kind() == cache_core::ErrorKind::Timeout;
+            let sent_perhaps = !down || error.kind() == ErrorKind::Timeout;
             if !may_heal(&error) {
                 return Err(unavailable(error));
             }
             if sent_perhaps {
-                abandon(inner, request);
+                // What was refused has not been done, unless it was sent twice.
+                let refused = error.kind() != ErrorKind::Timeout && is_refused(&error);
+                let lasts = if refused { REFUSED } else { twice(request) };
+                abandon(inner, request, lasts);
             }
-            return Ok(Tried::Failed { gate, error: unavailable(error) });
+            let error = unavailable(error);
+            return Ok(Tried::Failed { gate, error, abandoned: sent_perhaps });
         }
     };
     if let Some(durability) = inner.durability
         && let Err(error) = durability.reached(inner, names, token, terms.lease).await
     {
-        abandon(inner, request);
+        abandon(inner, request, twice(request));
         return Err(error);
     }
     let valid = valid_until(sent, terms.lease);
     if !inner.clock.is_before(valid) {
-        abandon(inner, request);
+        abandon(inner, request, twice(request));
         let message = format!("Redis took longer to answer than the lease of {:?}", terms.lease);
         return Err(LockError::new(LockErrorKind::Unavailable, message));
     }
@@ -169,11 +178,14 @@ fn hold(
     LockGuard::new(lease, Arc::new(giving_back))
 }
 
-fn abandon(inner: &Inner, request: &Request) {
-    let Request { names, token, terms, .. } = request;
-    let (names, token) = (Arc::clone(names), token.clone());
-    // It may be executed late: twice the lease from now it is over in any case that matters.
-    let until = inner.clock.now() + terms.lease.saturating_mul(2);
+/// It may be executed late: twice the lease from now it is over in any case that matters.
+fn twice(request: &Request) -> Duration {
+    request.terms.lease.saturating_mul(2)
+}
+
+fn abandon(inner: &Inner, request: &Request, lasts: Duration) {
+    let (names, token) = (Arc::clone(&request.names), request.token.clone());
+    let until = inner.clock.now() + lasts;
     // The releaser ends with its runtime; then the lease runs out by itself.
     let pending = inner.backlog.pending();
     let _ = inner.jobs.send(Job::Abandon { names, token, until, pending });

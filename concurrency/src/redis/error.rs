@@ -12,9 +12,16 @@ pub(crate) fn unavailable(error: CacheError) -> LockError {
     LockError::new(LockErrorKind::Unavailable, message).with_source(error)
 }
 
-/// Whether the same may work later: it is not refused.
+/// Whether it may have been done, or may soon be: it is not refused.
 pub(crate) fn may_heal(error: &CacheError) -> bool {
     matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable)
+}
+
+/// Whether the server has said so, and not the connection.
+pub(crate) fn is_refused(error: &CacheError) -> bool {
+    let source = std::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<redis::RedisError>());
+    source.is_some_and(|error| error.code().is_some())
 }
 
 pub(crate) fn task_gone() -> LockError {

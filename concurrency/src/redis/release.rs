@@ -4,7 +4,7 @@
 //! 1. It runs until the last sender is gone and everything is given back or has run out.
 //! 2. A caller hears of the first answer; a break in mid-reply is asked again at once, and then
 //!    "not yours" means that the first had worked.
-//! 3. What Redis does not answer is asked again until the lease has run out by itself.
+//! 3. What Redis does not answer, or does not do for now, is asked again until the lease has run out by itself.
 //! 4. The gate opens after the first answer: the next of this process finds the lock free.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
-use super::error::{may_heal, unavailable};
+use super::error::unavailable;
 use super::names::Names;
 use super::script::Redis;
 use crate::stats::{Counters, bump};
@@ -161,25 +161,26 @@ async fn first_answer(redis: &Redis, names: &Names, token: &str) -> Result<(), (
         }
         Err(error) if error.kind() == cache_core::ErrorKind::Unavailable => {}
         Err(error) => {
-            let again = may_heal(&error);
+            let again = error.is_retryable();
             return Err((unavailable(error), again));
         }
     }
     match redis.release(names, token).await {
         Ok(_) => Ok(()),
         Err(error) => {
-            let again = may_heal(&error);
+            let again = error.is_retryable();
             Err((unavailable(error), again))
         }
     }
 }
 
-/// Gives up what is `token`'s, lock or place in the queue, trying until Redis answers or `until` has come.
+/// Gives up what is `token`'s, lock or place in the queue, trying until Redis does it, says that it
+/// never will, or `until` has come.
 async fn give_up(redis: &Redis, clock: &Clock, names: &Names, token: &str, until: Timestamp) {
     let mut pause = PAUSE.0;
     while clock.is_before(until) {
         match redis.release(names, token).await {
-            Err(error) if may_heal(&error) => {}
+            Err(error) if error.is_retryable() => {}
             _ => return,
         }
         clock.sleep(pause).await;

@@ -82,12 +82,20 @@ struct Heard {
     ever: bool,
     /// Not since then.
     failing: Option<Timestamp>,
+    /// How often it was asked since.
+    failures: u32,
 }
 
 impl Heard {
     /// It has not answered. True if the caller is to go on.
     fn bears(&mut self, now: Timestamp) -> bool {
+        self.failures += 1;
         self.ever && self.failing.get_or_insert(now).until(now) < HICCUP
+    }
+
+    /// How long until it is asked again.
+    fn pause(&self) -> Duration {
+        PAUSE.0.saturating_mul(1 << self.failures.saturating_sub(1).min(8)).min(PAUSE.1)
     }
 }
 
@@ -122,11 +130,12 @@ async fn through_the_queue(
                 waiter.queued = false;
                 return Ok(Ok(guard));
             }
-            Tried::Failed { gate, error } => {
+            Tried::Failed { gate, error, abandoned } => {
+                waiter.queued &= !abandoned;
                 if !clock.is_before(deadline) || !heard.bears(clock.now()) {
                     return Err(error);
                 }
-                let wake = (clock.now() + jittered(PAUSE.0)).min(deadline);
+                let wake = (clock.now() + jittered(heard.pause())).min(deadline);
                 return match waiter.pause(wake, &mut listening).await {
                     Woken::Closed => Err(shut_down()),
                     _ => Ok(Err(gate)),
@@ -136,7 +145,7 @@ async fn through_the_queue(
                 (gate, left, who) = (again, remaining, holder);
             }
         }
-        *heard = Heard { ever: true, failing: None };
+        *heard = Heard { ever: true, failing: None, failures: 0 };
         waiter.queued = !last;
         // Also one that was sent in time: another would go beyond the wait for a second time.
         if !clock.is_before(deadline) {
