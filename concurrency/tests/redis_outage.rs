@@ -106,13 +106,14 @@ async fn p4_29_who_waits_bears_a_short_pause_and_no_long_one() {
 async fn p4_32_a_restart_without_data_frees_the_lock_and_fences_go_on() {
     let server = RedisServer::start();
     let locks = service(&server.url()).await;
-    let guard = locks.acquire("k", &lease(1500)).await.unwrap();
+    let guard = locks.acquire("k", &lease(6000)).await.unwrap();
     server.kill();
     server.restart();
     let began = Instant::now();
     assert_eq!(guard.lost().await.kind(), LockErrorKind::LeaseLost);
     // A third of the lease, and what it takes to connect anew.
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    let reconnect = Duration::from_secs(1);
+    assert!(began.elapsed() < Duration::from_secs(2) + reconnect, "{:?}", began.elapsed());
     let fence = guard.fencing_token();
     assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
     let next = locks.acquire("k", &lease(1500)).await.unwrap();
