@@ -6,6 +6,7 @@
 //! 2. What belongs to a subscription that was lost is not handed out any more: its number is old.
 //! 3. A listener whose queue is full has missed something: what it has not heard yet gives way to
 //!    `Disconnected` and `Connected`. A `Filled` alone is left out, for whoever waits has a timer.
+//!    The same befalls all of them when messages were lost on the way.
 //! 4. The first event is `Connected`, and none is `Disconnected` that does not follow one.
 
 use std::pin::Pin;
@@ -24,6 +25,8 @@ pub(super) struct Hub {
     state: Mutex<State>,
     /// How often a queue was full.
     pub(super) overflows: AtomicU64,
+    /// How often messages were lost on the way.
+    pub(super) gaps: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +88,17 @@ impl Hub {
             state.proven = Some(until);
             for_each(state, |queue| queue.prove(until));
         }
+    }
+
+    /// Messages were lost on the way. False if the subscription is not the one that counts.
+    pub(super) fn missed(&self, number: u64) -> bool {
+        let state = self.state.lock();
+        let (news, proven) = (state.number == number && state.connected, state.proven);
+        if news {
+            self.gaps.fetch_add(1, Ordering::Relaxed);
+            for_each(state, |queue| queue.start_over(true, proven));
+        }
+        news
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -281,7 +295,7 @@ mod tests {
         // Many short keys are as much; and one message has room, whatever it says.
         let many = BusEvent::Removed(Selector::Keys(vec![String::new(); MOST_BYTES / 20]));
         hub.heard(number, &many);
-        assert_eq!(drain(&mut slow), [many.clone()]);
+        assert_eq!(drain(&mut slow), std::slice::from_ref(&many));
         hub.heard(number, &many);
         hub.heard(number, &removed(8));
         assert_eq!(drain(&mut slow), [Disconnected, Connected]);
@@ -325,10 +339,11 @@ mod tests {
         let hub = Arc::new(Hub::default());
         let deadline = BusDeadline::new();
         let mut listener = hub.listen(Some(&deadline));
-        let lose: [fn(&Hub, u64); 2] = [
+        let lose: [fn(&Hub, u64); 3] = [
             |hub, _| {
                 hub.lost();
             },
+            |hub, number| assert!(hub.missed(number)),
             |hub, number| (0..=MOST_WAITING).for_each(|event| hub.heard(number, &removed(event))),
         ];
         for lose in lose {
@@ -352,5 +367,24 @@ mod tests {
         }
         hub.close();
         assert!(!deadline.is_ahead());
+    }
+
+    #[test]
+    fn what_was_lost_on_the_way_is_told() {
+        let hub = Arc::new(Hub::default());
+        let mut listener = hub.listen(None);
+        let old = hub.begin();
+        assert!(!hub.missed(old), "not confirmed");
+        hub.confirmed(old);
+        hub.heard(old, &removed(1));
+        assert_eq!(drain(&mut listener), [Connected, removed(1)]);
+        hub.heard(old, &removed(2));
+        assert!(hub.missed(old));
+        hub.heard(old, &removed(3));
+        assert_eq!(drain(&mut listener), [Disconnected, Connected, removed(3)]);
+        let number = hub.begin();
+        hub.confirmed(number);
+        assert!(!hub.missed(old), "another subscription");
+        assert_eq!(hub.gaps.load(Ordering::Relaxed), 1);
     }
 }

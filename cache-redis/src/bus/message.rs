@@ -4,26 +4,41 @@
 //!
 //! 1. Any bytes are read without a panic. What is not understood is no event and is counted.
 //! 2. No message is longer than [`MAX_BYTES`]: what needs more goes in several.
+//! 3. Numbers are an offer. A message without, or with what is no number, says what it says.
 
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 use cache_core::{BusEvent, MAX_KEY_BYTES, Selector};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::numbers::{MOST_VOID, Mark, Place};
 
 /// The longest message that is sent, and the longest that is read.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 /// What a message holds besides its keys: less than this.
-const FRAME_BYTES: usize = 96;
+const FRAME_BYTES: usize = 128;
 const VERSION: u64 = 1;
 
 /// Who sends. Drawn at random by each bus, so that it knows its own messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sender(u64);
 
 impl Sender {
     pub(crate) fn random() -> Self {
         Self(fastrand::u64(..))
+    }
+
+    #[cfg(test)]
+    pub(super) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if digits { u64::from_str_radix(text, 16).ok().map(Self) } else { None }
     }
 }
 
@@ -37,6 +52,14 @@ impl fmt::Display for Sender {
 struct Outgoing<'a> {
     v: u64,
     from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ago: Option<u64>,
+    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
+    void: &'a [u64],
     #[serde(flatten)]
     what: What<'a>,
 }
@@ -56,10 +79,18 @@ enum Removed<'a> {
     All,
 }
 
-/// The messages that tell of a removal, in order; none if it selects nothing. `None`: this version
-/// has no words for it.
-pub(crate) fn removed(from: Sender, what: &Selector) -> Option<Vec<String>> {
-    let message = |removed| encode(from, What::Removed(removed));
+/// The messages that tell of a removal, in order, with a number each; none if it selects nothing.
+/// `None`: this version has no words for it.
+pub(super) fn removed(
+    from: Sender,
+    what: &Selector,
+    mut number: impl FnMut() -> Place,
+) -> Option<Vec<String>> {
+    let mut message = |removed| {
+        let Place { number, ago } = number();
+        let head = outgoing(from, What::Removed(removed));
+        encode(&Outgoing { number: Some(number), ago: ago.map(millis), ..head })
+    };
     Some(match what {
         Selector::Keys(keys) => portions(keys)
             .into_iter()
@@ -75,13 +106,28 @@ pub(crate) fn removed(from: Sender, what: &Selector) -> Option<Vec<String>> {
 
 /// The message that one key was filled, or its load given up.
 pub(crate) fn filled(from: Sender, key: &str) -> String {
-    encode(from, What::Filled(&[key.to_owned()]))
+    encode(&outgoing(from, What::Filled(&[key.to_owned()])))
 }
 
-fn encode(from: Sender, what: What<'_>) -> String {
-    let message = Outgoing { v: VERSION, from: from.to_string(), what };
-    // Strings and a number: there is nothing that does not encode.
-    serde_json::to_string(&message).unwrap_or_default()
+/// A mark, in the form of a removal of nothing: so it reads for whoever knows of no numbers.
+pub(super) fn mark(from: Sender, mark: &Mark) -> String {
+    let Mark { last, ago, void } = mark;
+    let head = outgoing(from, What::Removed(Removed::Keys(&[])));
+    encode(&Outgoing { last: Some(*last), ago: Some(millis(*ago)), void, ..head })
+}
+
+fn outgoing(from: Sender, what: What<'_>) -> Outgoing<'_> {
+    let from = from.to_string();
+    Outgoing { v: VERSION, from, number: None, last: None, ago: None, void: &[], what }
+}
+
+fn encode(message: &Outgoing<'_>) -> String {
+    // Strings and numbers: there is nothing that does not encode.
+    serde_json::to_string(message).unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Runs of keys that fit a message each.
@@ -115,10 +161,14 @@ fn encoded_len(key: &str) -> usize {
 /// A message as it was understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// What it says.
-    Event(BusEvent),
+    /// What it says, and which of its sender's it is, if it has a number.
+    Event(BusEvent, Option<(Sender, Place)>),
+    /// Another's mark.
+    Mark(Sender, Mark),
     /// One's own.
     Own,
+    /// One's own mark.
+    OwnMark,
     /// Nothing that this version understands, and why.
     Unreadable(&'static str),
 }
@@ -131,6 +181,10 @@ struct Version {
 #[derive(Deserialize)]
 struct Incoming {
     from: Option<String>,
+    number: Option<Value>,
+    last: Option<Value>,
+    ago: Option<Value>,
+    void: Option<Value>,
     removed: Option<Selected>,
     filled: Option<Vec<String>>,
 }
@@ -151,7 +205,7 @@ pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
     let Ok(text) = str::from_utf8(bytes) else { return Heard::Unreadable("not UTF-8") };
     if !is_meant_as_json(text) {
         return match text.len() {
-            1..=MAX_KEY_BYTES => Heard::Event(BusEvent::Removed(Selector::key(text))),
+            1..=MAX_KEY_BYTES => Heard::Event(BusEvent::Removed(Selector::key(text)), None),
             0 => Heard::Unreadable("empty"),
             _ => Heard::Unreadable("too long for a key"),
         };
@@ -162,21 +216,44 @@ pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
         Ok(_) => return Heard::Unreadable("another version"),
         Err(_) => return Heard::Unreadable("no message"),
     }
-    let Ok(Incoming { from, removed, filled }) = serde_json::from_str(text) else {
+    let Ok(Incoming { from, number, last, ago, void, removed, filled }) =
+        serde_json::from_str(text)
+    else {
         return Heard::Unreadable("an unknown field or value");
     };
-    if from.is_some_and(|from| from == own.to_string()) {
-        return Heard::Own;
+    let number_in = |value: Option<Value>| value.as_ref().and_then(Value::as_u64);
+    let (number, last) = (number_in(number), number_in(last));
+    if from.as_ref().is_some_and(|from| *from == own.to_string()) {
+        return if last.is_some() { Heard::OwnMark } else { Heard::Own };
     }
-    match (removed, filled) {
-        (Some(removed), None) => Heard::Event(BusEvent::Removed(match removed {
+    let from = from.as_deref().and_then(Sender::parse);
+    let ago = number_in(ago).map(Duration::from_millis);
+    let event = match (removed, filled) {
+        (Some(removed), None) => BusEvent::Removed(match removed {
             Selected::Keys(keys) => Selector::Keys(keys),
             Selected::Prefix(prefix) => Selector::Prefix(prefix),
             Selected::All => Selector::All,
-        })),
-        (None, Some(keys)) => Heard::Event(BusEvent::Filled(keys)),
-        (Some(_), Some(_)) => Heard::Unreadable("two messages in one"),
-        (None, None) => Heard::Unreadable("says nothing"),
+        }),
+        (None, Some(keys)) => BusEvent::Filled(keys),
+        (Some(_), Some(_)) => return Heard::Unreadable("two messages in one"),
+        (None, None) => return Heard::Unreadable("says nothing"),
+    };
+    match (from, last, ago, &event) {
+        (Some(from), Some(last @ 1..), Some(ago), BusEvent::Removed(Selector::Keys(keys)))
+            if keys.is_empty() =>
+        {
+            let void = match void {
+                Some(Value::Array(void)) => {
+                    void.iter().filter_map(Value::as_u64).take(MOST_VOID).collect()
+                }
+                _ => Vec::new(),
+            };
+            Heard::Mark(from, Mark { last, ago, void })
+        }
+        _ => {
+            let place = number.filter(|number| *number > 0).map(|number| Place { number, ago });
+            Heard::Event(event, from.zip(place))
+        }
     }
 }
 
@@ -201,7 +278,17 @@ mod tests {
     }
 
     fn heard(what: Selector) -> Heard {
-        Heard::Event(BusEvent::Removed(what))
+        Heard::Event(BusEvent::Removed(what), None)
+    }
+
+    const AGO: Duration = Duration::from_millis(250);
+
+    fn removed(from: Sender, what: &Selector) -> Option<Vec<String>> {
+        let mut number = 6;
+        super::removed(from, what, || {
+            number += 1;
+            Place { number, ago: Some(AGO) }
+        })
     }
 
     /// What `FORMAT.md` shows. Whoever has to change this makes another version.
@@ -214,15 +301,51 @@ mod tests {
         ];
         let head = r#"{"v":1,"from":"0123456789abcdef","#;
         for (what, tail) in golden {
-            let message = format!("{head}{tail}");
+            let message = format!(r#"{head}"number":7,"ago":250,{tail}"#);
             assert_eq!(removed(ME, &what), Some(vec![message.clone()]));
-            assert_eq!(read(OTHER, message.as_bytes()), heard(what));
+            let place = Place { number: 7, ago: Some(AGO) };
+            let event = BusEvent::Removed(what.clone());
+            assert_eq!(read(OTHER, message.as_bytes()), Heard::Event(event, Some((ME, place))));
             assert_eq!(read(ME, message.as_bytes()), Heard::Own);
+            // As it was before there were numbers.
+            assert_eq!(read(OTHER, format!("{head}{tail}").as_bytes()), heard(what));
         }
+        for (void, tail) in [
+            (vec![3, 5], r#""void":[3,5],"removed":{"keys":[]}}"#),
+            (vec![], r#""removed":{"keys":[]}}"#),
+        ] {
+            let message = format!(r#"{head}"last":7,"ago":250,{tail}"#);
+            let told = Mark { last: 7, ago: AGO, void };
+            assert_eq!(mark(ME, &told), message);
+            assert_eq!(read(OTHER, message.as_bytes()), Heard::Mark(ME, told));
+            assert_eq!(read(ME, message.as_bytes()), Heard::OwnMark);
+        }
+        let first = super::removed(ME, &Selector::All, || Place { number: 1, ago: None });
+        assert_eq!(first, Some(vec![format!(r#"{head}"number":1,"removed":"all"}}"#)]));
         let message = format!(r#"{head}"filled":["org:acme"]}}"#);
         assert_eq!(filled(ME, "org:acme"), message);
         let event = BusEvent::Filled(vec!["org:acme".to_owned()]);
-        assert_eq!(read(OTHER, message.as_bytes()), Heard::Event(event));
+        assert_eq!(read(OTHER, message.as_bytes()), Heard::Event(event, None));
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_harm() {
+        let all = r#""removed":"all"}"#;
+        for head in [
+            r#""number":7,"#,
+            r#""from":"me","number":7,"#,
+            r#""from":"0123456789abcde+","number":7,"#,
+            r#""from":"0000000000000007","number":"7","#,
+            r#""from":"0000000000000007","number":-7,"ago":[],"#,
+            r#""from":"0000000000000007","number":0,"#,
+            r#""from":"0000000000000007","number":1e99,"void":{},"#,
+            r#""from":"0000000000000007","last":7,"ago":1,"#,
+        ] {
+            let message = format!(r#"{{"v":1,{head}{all}"#);
+            assert_eq!(read(ME, message.as_bytes()), heard(Selector::All), "{message}");
+        }
+        let nothing = r#"{"v":1,"last":7,"ago":1,"removed":{"keys":[]}}"#;
+        assert_eq!(read(ME, nothing.as_bytes()), heard(keys(&[])));
     }
 
     #[test]
@@ -277,8 +400,9 @@ mod tests {
     #[test]
     fn random_bytes_never_panic() {
         let mut random = fastrand::Rng::with_seed(7);
-        let good = removed(OTHER, &keys(&["a", "b"])).unwrap_or_default().concat();
-        for _ in 0..100_000 {
+        let message = removed(OTHER, &keys(&["a", "b"])).unwrap_or_default().concat();
+        let goods = [message, mark(OTHER, &Mark { last: 7, ago: AGO, void: vec![3] })];
+        for good in goods.iter().cycle().take(100_000) {
             let mut bytes = good.clone().into_bytes();
             for _ in 0..random.usize(..4) {
                 let position = random.usize(..bytes.len());
@@ -299,7 +423,7 @@ mod tests {
         for message in messages {
             assert!(message.len() <= MAX_BYTES, "{}", message.len());
             match read(OTHER, message.as_bytes()) {
-                Heard::Event(BusEvent::Removed(Selector::Keys(keys))) => told.extend(keys),
+                Heard::Event(BusEvent::Removed(Selector::Keys(keys)), _) => told.extend(keys),
                 other => unreachable!("{other:?}"),
             }
         }

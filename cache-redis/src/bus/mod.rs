@@ -7,9 +7,11 @@
 //! 2. The subscription has a connection and a task of its own, which end with the last handle to
 //!    the bus, or when the connections it was made from are shut down.
 //! 3. Publishing twice is harmless, so it is tried again where a connection broke.
+//! 4. Removals are numbered, so that one that is lost on the way is noticed.
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,14 +23,18 @@ use redis::{Cmd, cmd};
 use tokio::runtime;
 
 use self::message::Sender;
+use self::numbers::{Given, Numbers};
 use self::subscriber::Ear;
+use self::tracker::Tracker;
 use crate::channel::Listening;
 use crate::connection::{Call, Connections, Lane, Retry, Task};
 
 mod hub;
 mod message;
+mod numbers;
 mod queue;
 mod subscriber;
+mod tracker;
 
 const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
 
@@ -53,6 +59,15 @@ const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
 /// notice: the deadline is interval and timeout after the last heartbeat that was answered was sent,
 /// and passes in a process that is frozen or blocked as well. A cluster node that is cut off from the others tells so after the cluster's own
 /// `cluster-node-timeout`.
+///
+/// # Messages that are lost on the way
+///
+/// Pub/sub does not repeat what a link between cluster nodes or a proxy has dropped, and says nothing
+/// of it. So removals are numbered, and a sender that has told something says up to where, a few
+/// times within interval and timeout, until it has nothing new to tell. Where a number is missing,
+/// streams hear [`Disconnected`](BusEvent::Disconnected) and [`Connected`](BusEvent::Connected), at
+/// most interval and timeout after the loss; [`BusStats::gaps`] counts that. What has no number, as
+/// a bare string has none, is not missed, nor are notices of loads that have ended.
 ///
 /// # Rights
 ///
@@ -79,9 +94,9 @@ struct Inner {
     connections: Connections,
     ear: Arc<Ear>,
     listening: Arc<Listening<Ear>>,
-    published: AtomicU64,
-    /// Held, so that it ends with the bus.
-    _task: Task,
+    numbers: Arc<Numbers>,
+    /// Held, so that they end with the bus.
+    _tasks: [Task; 3],
 }
 
 impl Drop for Inner {
@@ -132,6 +147,9 @@ pub struct BusStats {
     /// How often a stream was not read for so long that its events gave way to
     /// [`Disconnected`](BusEvent::Disconnected) and [`Connected`](BusEvent::Connected).
     pub overflows: u64,
+    /// How often messages were lost on the way, as their senders' numbers tell: streams heard
+    /// [`Disconnected`](BusEvent::Disconnected) and [`Connected`](BusEvent::Connected).
+    pub gaps: u64,
     /// How late a message is heard at most: while the subscription is there, the time that its last
     /// heartbeat took, which comes back in the same stream as the messages; while it is lost, the
     /// time since the last heartbeat that was answered was sent. `None` before the first.
@@ -154,12 +172,22 @@ impl RedisBus {
         let channel = connections.config().invalidation_channel_name();
         let config = connections.config();
         let bound = config.heartbeat_interval + config.heartbeat_timeout;
-        let ear = Arc::new(Ear::new(Sender::random(), bound));
+        let tracker = Tracker::new(config.heartbeat_timeout, !connections.is_cluster());
+        let numbers = Arc::new(Numbers::new(config.heartbeat_interval / 2));
+        let ear = Arc::new(Ear::new(Sender::random(), tracker, bound));
         let listening = Listening::new(connections.feed(), channel, Arc::clone(&ear));
         let listening = Arc::new(listening);
-        let _task = Task::spawn(Arc::clone(&listening).listen());
-        let published = AtomicU64::new(0);
-        Ok(Self(Arc::new(Inner { connections, ear, listening, published, _task })))
+        let _tasks = [
+            Task::spawn(Arc::clone(&listening).listen()),
+            Task::spawn(Arc::clone(&ear).watch()),
+            Task::spawn(mark(
+                connections.clone(),
+                Arc::clone(&listening),
+                ear.sender,
+                Arc::clone(&numbers),
+            )),
+        ];
+        Ok(Self(Arc::new(Inner { connections, ear, listening, numbers, _tasks })))
     }
 
     /// The channel it publishes to and listens on.
@@ -177,16 +205,17 @@ impl RedisBus {
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> BusStats {
-        let Inner { ear, listening, published, .. } = &*self.0;
+        let Inner { ear, listening, numbers, .. } = &*self.0;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BusStats {
             connected: ear.hub.is_connected(),
-            published: count(published),
+            published: numbers.published(),
             received: count(&ear.received),
             own: count(&ear.own),
             unreadable: count(&ear.unreadable),
             reconnects: ear.hub.reconnects(),
             overflows: count(&ear.hub.overflows),
+            gaps: count(&ear.hub.gaps),
             lag: ear.lag(),
             last_fault: listening.last_fault(),
         }
@@ -198,30 +227,69 @@ impl RedisBus {
     }
 
     /// The commands that tell of a removal, in order.
-    pub(crate) fn announcements(&self, what: &Selector) -> Result<Vec<Cmd>, CacheError> {
-        let messages = message::removed(self.0.ear.sender, what).ok_or_else(|| {
+    pub(crate) fn announcements(&self, what: &Selector) -> Result<Announcements, CacheError> {
+        let mut given = Given::new(&self.0.numbers);
+        let messages = message::removed(self.0.ear.sender, what, || given.next());
+        let messages = messages.ok_or_else(|| {
             CacheError::new(ErrorKind::Config, format!("the bus has no words for {what:?}"))
         })?;
-        let publish = |message: String| {
-            let mut publish = cmd("PUBLISH");
-            publish.arg(self.channel()).arg(message);
-            publish
-        };
-        Ok(messages.into_iter().map(publish).collect())
+        let publish = |message| publish(self.channel(), message);
+        Ok(Announcements { commands: messages.into_iter().map(publish).collect(), given })
     }
+}
 
-    /// So many messages have been published.
-    pub(crate) fn count_published(&self, messages: usize) {
-        self.0.published.fetch_add(messages as u64, Ordering::Relaxed);
+/// The commands that tell of a removal. Dropped before they are [told](Self::told), they count as
+/// not told: whoever wanted it knows, and nobody else misses them.
+pub(crate) struct Announcements {
+    commands: Vec<Cmd>,
+    given: Given,
+}
+
+impl Announcements {
+    /// They have been published.
+    pub(crate) fn told(self) {
+        self.given.told();
+    }
+}
+
+impl Deref for Announcements {
+    type Target = [Cmd];
+
+    fn deref(&self) -> &[Cmd] {
+        &self.commands
+    }
+}
+
+fn publish(channel: &str, message: String) -> Cmd {
+    let mut publish = cmd("PUBLISH");
+    publish.arg(channel).arg(message);
+    publish
+}
+
+/// Says up to where it has told, after it has told something.
+async fn mark(
+    connections: Connections,
+    listening: Arc<Listening<Ear>>,
+    sender: Sender,
+    numbers: Arc<Numbers>,
+) {
+    loop {
+        let mark = numbers.mark().await;
+        let publish = publish(listening.channel(), message::mark(sender, &mark));
+        // One that fails is said again.
+        if connections.query::<i64>(PUBLISH, &publish).await.is_ok() {
+            numbers.marked(&mark);
+        }
     }
 }
 
 #[async_trait]
 impl InvalidationBus for RedisBus {
     async fn publish(&self, what: &Selector) -> Result<(), CacheError> {
-        for announcement in self.announcements(what)? {
-            self.0.connections.query::<i64>(PUBLISH, &announcement).await?;
-            self.count_published(1);
+        let Announcements { commands, mut given } = self.announcements(what)?;
+        for announcement in &commands {
+            self.0.connections.query::<i64>(PUBLISH, announcement).await?;
+            given.told_one();
         }
         Ok(())
     }

@@ -136,9 +136,7 @@ impl Queue {
 
 /// About how much memory an event takes.
 fn bytes(event: &BusEvent) -> usize {
-    let keys = |keys: &[String]| {
-        keys.len() * size_of::<String>() + keys.iter().map(String::len).sum::<usize>()
-    };
+    let keys = |keys: &[String]| size_of_val(keys) + keys.iter().map(String::len).sum::<usize>();
     size_of::<Item>()
         + match event {
             BusEvent::Removed(Selector::Keys(removed)) => keys(removed),

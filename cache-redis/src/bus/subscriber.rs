@@ -5,16 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::{Clock, Timestamp};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::hub::Hub;
 use super::message::{Heard, Sender, read};
+use super::tracker::Tracker;
 use crate::channel::Hears;
+
+/// At most one line in this time about messages that are lost again and again.
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
 /// What the task that listens and the bus share.
 #[derive(Debug)]
 pub(super) struct Ear {
     pub(super) sender: Sender,
     pub(super) hub: Arc<Hub>,
+    pub(super) tracker: Tracker,
     pub(super) received: AtomicU64,
     pub(super) own: AtomicU64,
     pub(super) unreadable: AtomicU64,
@@ -25,19 +32,48 @@ pub(super) struct Ear {
     asked: AtomicU64,
     /// How long its answer took, in microseconds.
     answer: AtomicU64,
+    /// When it was last said that messages were lost.
+    said: Mutex<Option<Instant>>,
 }
 
 impl Ear {
-    pub(super) fn new(sender: Sender, bound: Duration) -> Self {
+    pub(super) fn new(sender: Sender, tracker: Tracker, bound: Duration) -> Self {
         Self {
             sender,
             hub: Arc::default(),
+            tracker,
             received: AtomicU64::new(0),
             own: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             bound,
             asked: AtomicU64::new(0),
             answer: AtomicU64::new(0),
+            said: Mutex::default(),
+        }
+    }
+
+    /// Watches for messages that do not come.
+    pub(super) async fn watch(self: Arc<Self>) {
+        loop {
+            let number = self.tracker.overdue().await;
+            self.missed(number);
+        }
+    }
+
+    /// Something that others published was lost on the way to this subscription.
+    fn missed(&self, number: u64) {
+        if !self.hub.missed(number) {
+            return;
+        }
+        let now = Instant::now();
+        let mut said = self.said.lock();
+        if said.is_none_or(|said| now - said >= BETWEEN_LINES) {
+            *said = Some(now);
+            let times = self.hub.gaps.load(Ordering::Relaxed);
+            tracing::warn!(
+                times,
+                "removals by other nodes were lost on the way: all counts as removed"
+            );
         }
     }
 
@@ -58,19 +94,37 @@ impl Hears for Ear {
     const WHAT: &'static str = "removals by other nodes";
 
     fn begin(&self) -> u64 {
-        self.hub.begin()
+        let number = self.hub.begin();
+        self.tracker.begin(number);
+        number
     }
 
     fn confirmed(&self, number: u64) -> bool {
-        self.hub.confirmed(number)
+        let news = self.hub.confirmed(number);
+        if news {
+            self.tracker.confirmed(number, Instant::now());
+        }
+        news
     }
 
     fn message(&self, number: u64, bytes: &[u8]) {
         match read(self.sender, bytes) {
-            Heard::Event(event) => {
+            Heard::Event(event, place) => {
                 self.received.fetch_add(1, Ordering::Relaxed);
                 self.hub.heard(number, &event);
+                let lost = place.is_some_and(|(from, place)| {
+                    self.tracker.heard(number, from, place, Instant::now())
+                });
+                if lost {
+                    self.missed(number);
+                }
             }
+            Heard::Mark(from, mark) => {
+                if self.tracker.marked(number, from, &mark, Instant::now()) {
+                    self.missed(number);
+                }
+            }
+            Heard::OwnMark => {}
             Heard::Own => {
                 self.own.fetch_add(1, Ordering::Relaxed);
             }

@@ -52,7 +52,7 @@ impl RedisStore {
         let changes = names.chunks(CHUNK).map(unlink);
         let replies = self.together(READ, changes, &announcements).await?;
         self.all_done(replies)?;
-        bus.count_published(announcements.len());
+        announcements.told();
         Ok(None)
     }
 
@@ -76,7 +76,7 @@ impl RedisStore {
         let told = replies.split_off(replies.len().min(1));
         replies.into_iter().try_for_each(|reply| self.written(reply))?;
         self.all_done(told)?;
-        bus.count_published(announcements.len());
+        announcements.told();
         Ok(())
     }
 

@@ -1,0 +1,288 @@
+//! The numbers of what a bus publishes, so that others notice when something of it is lost.
+//!
+//! Rules:
+//!
+//! 1. Each removal that is published has the next number. Messages may overtake each other, for
+//!    they travel over several connections.
+//! 2. A number is settled once its message has been published, or its publication has failed and
+//!    the caller knows. The latter is void: nobody needs to miss it, and whoever called sees to it.
+//! 3. A mark names a number up to which all are settled. So whoever hears the mark, and has not
+//!    heard one of those, never will.
+//! 4. Marks follow what was published, [`MARKS`] times, and then no more until there is news. The
+//!    loss of the last message is noticed by them, the loss of a mark by the next.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How often a mark is repeated.
+const MARKS: u8 = 3;
+/// How many void numbers are kept until they are told. Those beyond are missed by others.
+pub(super) const MOST_VOID: usize = 256;
+/// How soon void numbers are told: before anybody has given up waiting for them.
+const VOID_PAUSE: Duration = Duration::from_millis(20);
+
+/// Which of a sender's messages one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) number: u64,
+    /// How long before this the one before it was numbered, if there was one.
+    pub(crate) ago: Option<Duration>,
+}
+
+/// That all numbers up to `last` are settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) last: u64,
+    /// How long ago the latest of them was.
+    pub(crate) ago: Duration,
+    /// Those among them that were not published.
+    pub(crate) void: Vec<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Numbers {
+    state: Mutex<State>,
+    /// Between marks.
+    pause: Duration,
+    published: AtomicU64,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: u64,
+    given: Option<Instant>,
+    under_way: BTreeSet<u64>,
+    settled: Option<Instant>,
+    /// How often each is still to be told.
+    void: VecDeque<(u64, u8)>,
+    marks_left: u8,
+    due: Option<Instant>,
+}
+
+impl Numbers {
+    pub(super) fn new(pause: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            pause,
+            published: AtomicU64::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    /// How many messages have been published.
+    pub(super) fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
+    }
+
+    fn next(&self) -> Place {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.last += 1;
+        let number = state.last;
+        state.under_way.insert(number);
+        let ago = state.given.replace(now).map(|given| now.duration_since(given));
+        Place { number, ago }
+    }
+
+    fn settle(&self, number: u64, void: bool) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.under_way.remove(&number);
+        state.settled = Some(now);
+        state.marks_left = MARKS;
+        let mut due = now + self.pause;
+        if void {
+            if state.void.len() == MOST_VOID {
+                state.void.pop_front();
+            }
+            state.void.push_back((number, MARKS));
+            due = due.min(now + VOID_PAUSE);
+        } else {
+            self.published.fetch_add(1, Ordering::Relaxed);
+        }
+        if state.due.is_none_or(|already| due < already) {
+            state.due = Some(due);
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until it is time for a mark, and gives it.
+    pub(super) async fn mark(&self) -> Mark {
+        loop {
+            let due = self.state.lock().due;
+            match due {
+                None => self.changed.notified().await,
+                Some(due) if due <= Instant::now() => {
+                    if let Some(mark) = self.make_mark() {
+                        return mark;
+                    }
+                }
+                Some(due) => tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = tokio::time::sleep_until(due) => {}
+                },
+            }
+        }
+    }
+
+    fn make_mark(&self) -> Option<Mark> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        // Said again until it is sent.
+        state.due = Some(now + self.pause);
+        let last = state.under_way.first().map_or(state.last, |first| first - 1);
+        let (1.., Some(settled)) = (last, state.settled) else { return None };
+        let void = state.void.iter().map(|(number, _)| *number).filter(|number| *number <= last);
+        Some(Mark { last, ago: now.duration_since(settled), void: void.collect() })
+    }
+
+    /// This mark was published.
+    pub(super) fn marked(&self, mark: &Mark) {
+        let mut state = self.state.lock();
+        for (number, left) in &mut state.void {
+            *left -= u8::from(*number <= mark.last);
+        }
+        state.void.retain(|(_, left)| *left > 0);
+        // What is under way, or was settled meanwhile, is news.
+        if mark.last == state.last {
+            state.marks_left = state.marks_left.saturating_sub(1);
+        }
+        if state.marks_left == 0 && state.void.is_empty() {
+            state.due = None;
+        }
+    }
+}
+
+/// Numbers that are given to messages. Dropped before those are published, they are void.
+#[derive(Debug)]
+pub(super) struct Given {
+    numbers: Arc<Numbers>,
+    open: VecDeque<u64>,
+}
+
+impl Given {
+    pub(super) fn new(numbers: &Arc<Numbers>) -> Self {
+        Self { numbers: Arc::clone(numbers), open: VecDeque::new() }
+    }
+
+    /// The next number, for the next message.
+    pub(super) fn next(&mut self) -> Place {
+        let place = self.numbers.next();
+        self.open.push_back(place.number);
+        place
+    }
+
+    /// The first message that was not published yet has been.
+    pub(super) fn told_one(&mut self) {
+        if let Some(number) = self.open.pop_front() {
+            self.numbers.settle(number, false);
+        }
+    }
+
+    pub(super) fn told(mut self) {
+        while !self.open.is_empty() {
+            self.told_one();
+        }
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        for number in self.open.drain(..) {
+            self.numbers.settle(number, true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    fn given(numbers: &Arc<Numbers>, count: usize) -> Given {
+        let mut given = Given::new(numbers);
+        for _ in 0..count {
+            given.next();
+        }
+        given
+    }
+
+    /// The next mark, and how long it took; it is published.
+    async fn next_mark(numbers: &Numbers) -> (u64, Vec<u64>, Duration) {
+        let begun = Instant::now();
+        let mark = numbers.mark().await;
+        numbers.marked(&mark);
+        (mark.last, mark.void, begun.elapsed())
+    }
+
+    #[tokio::test]
+    async fn marks_follow_what_was_published_and_end() {
+        let numbers = Arc::new(Numbers::new(PAUSE));
+        assert_eq!(numbers.mark().now_or_never(), None, "an idle sender says nothing");
+        given(&numbers, 2).told();
+        for _ in 0..MARKS {
+            let (last, void, took) = next_mark(&numbers).await;
+            assert_eq!((last, void), (2, vec![]));
+            assert!(took >= PAUSE / 2, "{took:?}");
+        }
+        assert_eq!(numbers.state.lock().due, None);
+        // One that could not be published is said again.
+        given(&numbers, 1).told();
+        for _ in 0..=MARKS {
+            assert_eq!(numbers.mark().await.last, 3);
+        }
+        assert_eq!(numbers.published(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_mark_waits_for_what_is_under_way() {
+        let numbers = Arc::new(Numbers::new(PAUSE));
+        let first = given(&numbers, 1);
+        given(&numbers, 1).told();
+        assert!(numbers.make_mark().is_none());
+        first.told();
+        let slow = given(&numbers, 1);
+        given(&numbers, 2).told();
+        for _ in 0..=MARKS {
+            assert_eq!(next_mark(&numbers).await.0, 2);
+        }
+        slow.told();
+        assert_eq!(next_mark(&numbers).await.0, 5);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_published_is_void_and_told_soon() {
+        let numbers = Arc::new(Numbers::new(Duration::from_secs(60)));
+        given(&numbers, 1).told();
+        let mut partly = given(&numbers, 3);
+        partly.told_one();
+        drop(partly);
+        let (last, void, took) = next_mark(&numbers).await;
+        assert_eq!((last, void), (4, vec![3, 4]));
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        drop(given(&numbers, MOST_VOID * 2));
+        assert_eq!(numbers.state.lock().void.len(), MOST_VOID);
+        assert_eq!(numbers.published(), 2);
+    }
+
+    #[test]
+    fn each_place_tells_of_the_one_before() {
+        let numbers = Arc::new(Numbers::new(PAUSE));
+        let mut given = Given::new(&numbers);
+        assert_eq!(given.next(), Place { number: 1, ago: None });
+        let second = given.next();
+        assert_eq!(second.number, 2);
+        assert!(second.ago.is_some_and(|ago| ago < Duration::from_secs(10)));
+    }
+}
