@@ -14,7 +14,8 @@ use fastrand::Rng;
 /// | [`duplicate`](Self::duplicate) | seldom: "at least once" allows it |
 /// | [`lose`](Self::lose) | when the connection breaks, so a `Disconnected` comes with it |
 /// | [`reorder`](Self::reorder) | never for the messages of one node: against the contract |
-/// | [`lose_silently`](Self::lose_silently) | never if it detects its losses: against the contract |
+/// | [`lose_silently`](Self::lose_silently), [`numbered`](Self::numbered) | on a bad link, if it numbers its messages |
+/// | [`lose_silently`](Self::lose_silently) alone | never: against the contract |
 ///
 /// ```
 /// use cache_testkit::BusFaults;
@@ -32,6 +33,7 @@ pub struct BusFaults {
     duplicates: f64,
     reorder: f64,
     silent_loss: f64,
+    numbered: bool,
 }
 
 impl BusFaults {
@@ -47,6 +49,7 @@ impl BusFaults {
             duplicates: 0.0,
             reorder: 0.0,
             silent_loss: 0.0,
+            numbered: false,
         }
     }
 
@@ -90,9 +93,22 @@ impl BusFaults {
 
     /// The chance that a message vanishes and nobody is told: the worst case, which no cache can
     /// notice.
+    ///
+    /// A bus that does so breaks the contract of [`InvalidationBus`](cache_core::InvalidationBus),
+    /// for it is connected and a removal is not heard. What the message was about is stale then for
+    /// as long as a near tier holds it, so its `local_ttl` is the bound, and nothing else. One that
+    /// loses messages and [numbers](Self::numbered) them keeps the contract.
     #[must_use]
     pub fn lose_silently(self, chance: f64) -> Self {
         Self { silent_loss: chance, ..self }
+    }
+
+    /// Messages have numbers: what [`lose_silently`](Self::lose_silently) loses is noticed within
+    /// [`detection`](Self::detection), by `Disconnected` and `Connected` one after the other, on a
+    /// connection that stays. So `RedisBus` does it.
+    #[must_use]
+    pub fn numbered(self) -> Self {
+        Self { numbered: true, ..self }
     }
 
     pub(super) fn draw(&self, rng: &mut Rng) -> Fate {
@@ -103,6 +119,7 @@ impl BusFaults {
         let overtakes = rng.f64() < self.reorder;
         let outage = (below(rng, self.detection), below(rng, self.outage));
         match (silent, lost) {
+            (true, _) if self.numbered => Fate::IsMissed { noticed_after: outage.0 },
             (true, _) => Fate::Vanishes,
             (false, true) => Fate::Breaks { noticed_after: outage.0, back_after: outage.1 },
             (false, false) => Fate::Arrives { copies, overtakes },
@@ -128,6 +145,7 @@ impl Default for BusFaults {
 pub(super) enum Fate {
     Arrives { copies: usize, overtakes: bool },
     Vanishes,
+    IsMissed { noticed_after: Duration },
     Breaks { noticed_after: Duration, back_after: Duration },
 }
 

@@ -68,6 +68,12 @@ impl Line {
             }
             match faults.draw(&mut state.rng) {
                 Fate::Vanishes => {}
+                Fate::IsMissed { noticed_after } => {
+                    // What comes until then is not held up by it.
+                    let noticed = now + noticed_after;
+                    state.push(noticed, BusEvent::Disconnected);
+                    state.push(noticed, BusEvent::Connected);
+                }
                 Fate::Breaks { noticed_after, back_after } => {
                     let noticed = now + noticed_after;
                     state.cut(now, noticed);

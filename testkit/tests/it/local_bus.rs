@@ -154,6 +154,18 @@ async fn duplicates_reordering_and_silent_loss_are_what_they_say() {
 }
 
 #[tokio::test]
+async fn a_silent_loss_of_numbered_messages_is_told() {
+    let faults = BusFaults::none().lose_silently(0.2).numbered().detection(5 * MS);
+    let story = story(3, faults).await;
+    let lost = 200 - numbers(&story).len();
+    let count = |what| story.iter().filter(|event| *event == what).count();
+    assert!(lost > 20 && count("down") == lost && count("up") == lost + 1, "{story:?}");
+    let tells = |event: &&String| matches!(event.as_str(), "up" | "down");
+    let told: Vec<_> = story.iter().filter(tells).collect();
+    assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "{story:?}");
+}
+
+#[tokio::test]
 async fn every_other_loss_comes_with_a_disconnected_and_a_connected() {
     for seed in 0..50 {
         let faults = BusFaults::none().delay(5 * MS).lose(0.05).detection(5 * MS).outage(20 * MS);
