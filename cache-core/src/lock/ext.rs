@@ -164,6 +164,42 @@ pub trait ConcurrencyServiceExt: ConcurrencyService {
         R: FnOnce(HeldLock) -> Refresh + Send,
         Refresh: Future<Output = T> + Send;
 
+    /// The same with options of one's own, for a refresh that may take longer than the default lease of
+    /// 30 s, or is not to be waited for as long as 10 s.
+    ///
+    /// # Errors
+    ///
+    /// As [`refresh_once`](Self::refresh_once), and `Config`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`refresh_once`](Self::refresh_once).
+    ///
+    /// ```no_run
+    /// # use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockError, LockOptions};
+    /// # use std::time::Duration;
+    /// # async fn kept() -> Option<String> { None }
+    /// # async fn ask_the_identity_provider() -> String { "token".into() }
+    /// # async fn run(locks: &dyn ConcurrencyService) -> Result<(), LockError> {
+    /// let options = LockOptions::default().lease(Duration::from_secs(60));
+    /// let refresh = |_held| ask_the_identity_provider();
+    /// let token = locks.refresh_once_opts("token:7", &options, kept, refresh).await?;
+    /// # let _ = token; Ok(()) }
+    /// ```
+    fn refresh_once_opts<T, C, Fresh, R, Refresh>(
+        &self,
+        key: &str,
+        options: &LockOptions,
+        is_fresh: C,
+        refresh: R,
+    ) -> impl Future<Output = Result<T, LockError>> + Send
+    where
+        T: Send,
+        C: Fn() -> Fresh + Send + Sync,
+        Fresh: Future<Output = Option<T>> + Send,
+        R: FnOnce(HeldLock) -> Refresh + Send,
+        Refresh: Future<Output = T> + Send;
+
     /// Runs `section` if the lock is free and nobody waits for it; `None` if not, also where the
     /// caller holds it itself.
     ///
@@ -236,6 +272,23 @@ impl<S: ConcurrencyService + ?Sized> ConcurrencyServiceExt for S {
         R: FnOnce(HeldLock) -> Refresh + Send,
         Refresh: Future<Output = T> + Send,
     {
+        self.refresh_once_opts(key, &LockOptions::default(), is_fresh, refresh).await
+    }
+
+    async fn refresh_once_opts<T, C, Fresh, R, Refresh>(
+        &self,
+        key: &str,
+        options: &LockOptions,
+        is_fresh: C,
+        refresh: R,
+    ) -> Result<T, LockError>
+    where
+        T: Send,
+        C: Fn() -> Fresh + Send + Sync,
+        Fresh: Future<Output = Option<T>> + Send,
+        R: FnOnce(HeldLock) -> Refresh + Send,
+        Refresh: Future<Output = T> + Send,
+    {
         if let Some(fresh) = is_fresh().await {
             return Ok(fresh);
         }
@@ -245,7 +298,7 @@ impl<S: ConcurrencyService + ?Sized> ConcurrencyServiceExt for S {
                 None => refresh(held).await,
             }
         };
-        match self.with_lock_opts(key, &LockOptions::default(), section).await {
+        match self.with_lock_opts(key, options, section).await {
             Err(error) => is_fresh().await.ok_or(error),
             done => done,
         }

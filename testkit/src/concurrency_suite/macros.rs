@@ -27,9 +27,11 @@ macro_rules! concurrency_conformance {
             Exclusion: p4_17_nesting_one_key_is_a_deadlock_at_once;
             Exclusion: p4_17_two_sections_joined_in_one_task_take_turns;
             Exclusion: p4_17_nesting_two_keys_is_fine;
+            Exclusion: p4_18_several_locks_in_opposite_order_are_no_deadlock;
             Exclusion: refresh_once_refreshes_once;
             Exclusion: refresh_once_leaves_a_failed_refresh_to_the_next;
             Exclusion: refresh_once_takes_what_is_fresh_without_the_lock;
+            Exclusion: refresh_once_waits_and_holds_as_its_options_say;
             Exclusion: keys_have_1_to_1024_bytes;
             Exclusion: options_out_of_range_are_refused;
             Exclusion: huge_durations_saturate;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
-use cache_core::{ConcurrencyServiceExt, LockErrorKind};
+use cache_core::{ConcurrencyServiceExt, HeldLock, LockErrorKind, LockOptions};
 use futures_util::future::join_all;
 
 use super::LockHarness;
@@ -57,6 +58,24 @@ pub async fn refresh_once_leaves_a_failed_refresh_to_the_next(h: LockHarness) {
     assert_eq!(found.iter().filter(|found| found.is_none()).count(), 2);
     assert!(found.iter().flatten().all(|token| *token == 3), "{found:?}");
     assert_eq!(token.made(), 3);
+}
+
+/// Its options are those of its lock.
+pub async fn refresh_once_waits_and_holds_as_its_options_say(h: LockHarness) {
+    let key = h.key("token");
+    let guard = h.hold(&key).await;
+    let at_once = LockOptions::default().wait(Duration::ZERO);
+    let refused = h.service.refresh_once_opts(&key, &at_once, stale, |_| async { 7 }).await;
+    assert_eq!(refused.unwrap_err().kind(), LockErrorKind::Timeout);
+    guard.release().await.unwrap();
+    let long = LockOptions::default().lease(Duration::from_secs(90)).renew(false);
+    let refresh = |held: HeldLock| async move { held.remaining().as_secs() };
+    let remaining = h.service.refresh_once_opts(&key, &long, stale, refresh).await.unwrap();
+    assert!((60..=90).contains(&remaining), "{remaining} s");
+}
+
+async fn stale() -> Option<u64> {
+    None
 }
 
 /// What is fresh is taken although the lock is held; what is not is no reason to go without it.

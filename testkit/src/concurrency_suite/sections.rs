@@ -157,6 +157,32 @@ pub async fn p4_17_nesting_two_keys_is_fine(h: LockHarness) {
     assert_eq!(value.unwrap().unwrap(), 3);
 }
 
+/// Two keys in opposite order: no deadlock, and the section has both.
+pub async fn p4_18_several_locks_in_opposite_order_are_no_deadlock(h: LockHarness) {
+    let (a, b) = (h.key("a"), h.key("b"));
+    let (a, b) = (a.as_str(), b.as_str());
+    let inside = AtomicBool::new(false);
+    let section = async || {
+        assert!(!inside.swap(true, SeqCst), "two sections at once");
+        tokio::task::yield_now().await;
+        inside.store(false, SeqCst);
+    };
+    let rounds = async |keys: [&str; 3]| {
+        for _ in 0..20 {
+            h.service.with_locks(&keys, section()).await.unwrap();
+        }
+    };
+    tokio::join!(rounds([a, b, a]), rounds([b, a, b]));
+    // All or nothing: without the second it does not keep the first.
+    let guard = h.hold(b).await;
+    let keys = [b, a];
+    let both = h.service.with_locks(&keys, async { inside.store(true, SeqCst) });
+    assert!(poll_once(both).await.is_none());
+    h.hold(a).await.release().await.unwrap();
+    assert!(!inside.load(SeqCst), "it ran with one of its locks");
+    guard.release().await.unwrap();
+}
+
 /// Keys that are empty or too long are refused everywhere; the longest is fine.
 pub async fn keys_have_1_to_1024_bytes(h: LockHarness) {
     let options = LockOptions::default();
