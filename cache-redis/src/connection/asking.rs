@@ -26,7 +26,8 @@ impl Asking {
         node: &str,
         cmds: &[&Cmd],
     ) -> Option<Result<Vec<Value>, RedisError>> {
-        let endpoint = endpoint(node)?;
+        let (host, port) = host_and_port(node)?;
+        let endpoint = Endpoint::Tcp { host, port };
         let opened = self.dialer.open(&endpoint, &self.credentials, 0, &Load::default()).await;
         let mut opened = opened
             .inspect_err(|error| tracing::debug!(%error, "a key's next node is out of reach"))
@@ -42,10 +43,10 @@ impl Asking {
 }
 
 /// `host:port`; an IPv6 address in brackets or without.
-fn endpoint(node: &str) -> Option<Endpoint> {
+pub(super) fn host_and_port(node: &str) -> Option<(String, u16)> {
     let (host, port) = node.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then_some(Endpoint::Tcp { host: host.to_owned(), port: port.parse().ok()? })
+    (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -54,10 +55,11 @@ mod tests {
 
     #[test]
     fn a_node_is_a_host_and_a_port() {
-        let found = |node| endpoint(node).map(|endpoint| endpoint.to_string());
-        assert_eq!(found("10.0.0.1:6379").as_deref(), Some("10.0.0.1:6379"));
-        assert_eq!(found("2001:db8::1:6379").as_deref(), Some("[2001:db8::1]:6379"));
-        assert_eq!(found("[::1]:1").as_deref(), Some("[::1]:1"));
-        assert!(["", ":6379", "a", "a:b", "a:"].into_iter().all(|node| found(node).is_none()));
+        let is = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(host_and_port("10.0.0.1:6379"), is("10.0.0.1", 6379));
+        assert_eq!(host_and_port("2001:db8::1:6379"), is("2001:db8::1", 6379));
+        assert_eq!(host_and_port("[::1]:1"), is("::1", 1));
+        let bad = ["", ":6379", "a", "a:b", "a:"];
+        assert!(bad.into_iter().all(|node| host_and_port(node).is_none()));
     }
 }

@@ -10,7 +10,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
-use super::asking::Asking;
+use super::asking::{Asking, host_and_port};
 use super::call::Request;
 use super::cluster::everyone;
 use crate::error::refusal;
@@ -65,8 +65,13 @@ async fn follow(
     repeatable: bool,
 ) -> Result<Value, RedisError> {
     let mut redirects = 0;
+    let mut named = None;
     loop {
-        let error = match once(connection, request).await {
+        let answer = match named.take() {
+            Some(node) => at(connection, request, node).await,
+            None => once(connection, request).await,
+        };
+        let error = match answer {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
@@ -93,7 +98,27 @@ async fn follow(
         }
         redirects += 1;
         if redirects > 1 {
+            // The map may have been renewed from a node that does not know yet.
+            named = named_node(&error);
             tokio::time::sleep(PAUSE * redirects).await;
+        }
+    }
+}
+
+/// Sends `request` to this node.
+async fn at(
+    connection: &mut ClusterConnection,
+    request: Request<'_>,
+    (host, port): (String, u16),
+) -> Result<Value, RedisError> {
+    let node = SingleNodeRoutingInfo::ByAddress { host, port };
+    match request {
+        Request::Command(cmd) | Request::At(cmd, ..) | Request::Everyone(cmd) => {
+            connection.route_command(cmd.clone(), RoutingInfo::SingleNode(node)).await
+        }
+        Request::Pipeline(pipeline) => {
+            let replies = connection.route_pipeline(pipeline.clone(), 0, pipeline.len(), node);
+            replies.await.map(Value::Array)
         }
     }
 }
@@ -150,6 +175,12 @@ fn next_node(error: &RedisError) -> Option<String> {
     error.redirect_node().filter(|_| asks).map(|(node, _)| node.to_owned())
 }
 
+/// The node that has the key, by what another one says.
+fn named_node(error: &RedisError) -> Option<(String, u16)> {
+    let moved = error.kind() == ErrorKind::Server(ServerErrorKind::Moved);
+    error.redirect_node().filter(|_| moved).and_then(|(node, _)| host_and_port(node))
+}
+
 fn is_elsewhere(reply: &Value) -> bool {
     refusal(reply).is_some_and(|error| moved(&error))
 }
@@ -168,10 +199,7 @@ async fn once(
         Request::Pipeline(pipeline) => {
             connection.req_packed_commands(pipeline, 0, pipeline.len()).await.map(Value::Array)
         }
-        Request::At(cmd, host, port) => {
-            let node = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
-            connection.route_command(cmd.clone(), RoutingInfo::SingleNode(node)).await
-        }
+        Request::At(_, host, port) => at(connection, request, (host.to_owned(), port)).await,
         Request::Everyone(cmd) => connection.route_command(cmd.clone(), everyone()).await,
     }
 }
