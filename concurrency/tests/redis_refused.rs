@@ -28,7 +28,7 @@ impl Refusal {
                 Self::saves(server, "err").await;
             }
             Self::NoReplicas => {
-                drop(server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]))
+                drop(server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]));
             }
             Self::Oom => drop(server.command(&["CONFIG", "SET", "maxmemory", "1"])),
             Self::ReadOnly => drop(server.command(&["REPLICAOF", "127.0.0.1", "1"])),
@@ -42,7 +42,7 @@ impl Refusal {
                 Self::saves(server, "ok").await;
             }
             Self::NoReplicas => {
-                drop(server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]))
+                drop(server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]));
             }
             Self::Oom => drop(server.command(&["CONFIG", "SET", "maxmemory", "0"])),
             Self::ReadOnly => drop(server.command(&["REPLICAOF", "NO", "ONE"])),
