@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cache_core::{BusEvent, CacheError, InvalidationBus, Selector};
+use cache_core::{BusDeadline, BusEvent, CacheError, InvalidationBus, Selector};
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 
@@ -22,6 +22,14 @@ impl RecordedBus {
     pub(super) fn new(recorder: Recorder, node: usize, inner: Arc<dyn InvalidationBus>) -> Self {
         Self { recorder, node, inner }
     }
+
+    fn record(&self, inner: BoxStream<'static, BusEvent>) -> BoxStream<'static, BusEvent> {
+        let (recorder, node) = (self.recorder.clone(), self.node);
+        let subscription = Subscription { recorder, node, inner, at_work: None };
+        Box::pin(stream::unfold(subscription, |mut subscription| async move {
+            Some((subscription.next().await?, subscription))
+        }))
+    }
 }
 
 #[async_trait]
@@ -32,15 +40,11 @@ impl InvalidationBus for RecordedBus {
     }
 
     fn subscribe(&self) -> BoxStream<'static, BusEvent> {
-        let subscription = Subscription {
-            recorder: self.recorder.clone(),
-            node: self.node,
-            inner: self.inner.subscribe(),
-            at_work: None,
-        };
-        Box::pin(stream::unfold(subscription, |mut subscription| async move {
-            Some((subscription.next().await?, subscription))
-        }))
+        self.record(self.inner.subscribe())
+    }
+
+    fn subscribe_until(&self, deadline: &BusDeadline) -> BoxStream<'static, BusEvent> {
+        self.record(self.inner.subscribe_until(deadline))
     }
 }
 

@@ -81,7 +81,7 @@ impl<'a> KeyHistory<'a> {
                 self.sources.entry(*value).or_default().push(record);
                 self.removers.extend(record.ended.map(|_| record));
             }
-            Action::Load { key, value } if key == self.key => {
+            Action::Load { key, value } | Action::Unanswered { key, value } if key == self.key => {
                 self.sources.entry(*value).or_default().push(record);
             }
             Action::Remove(what) if matches(what) => {

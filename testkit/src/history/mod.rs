@@ -37,7 +37,9 @@
 //! semantics of a register whose values may also vanish; each remover is judged by itself. Weaker
 //! than linearizability in one respect: two reads that both overlap a write may see new, then old.
 //!
-//! A source whose end is unknown (a write that failed: it may arrive later) is never superseded.
+//! A source whose end is unknown (a write that failed: it may arrive later) is never superseded. Where
+//! it is known that nothing of it can arrive any more, as some time after its process was killed, it
+//! is an [unanswered](Action::Unanswered) one: a source up to then, and no remover.
 //! The checker errs on the side of silence: what it reports is wrong.
 //!
 //! # When a remover counts on other nodes
@@ -78,7 +80,8 @@
 //! ```
 //!
 //! Histories come from [`run`], which drives caches at random under a seed, or from a test's own
-//! tasks through [`Client`]s. [`explore`] runs and checks many seeds.
+//! tasks through [`Client`]s. [`explore`] runs and checks many seeds. Several processes write one
+//! history into a file: [`Recorder::in_file`] and [`History::read`].
 
 mod bus;
 mod checker;
@@ -86,6 +89,7 @@ mod client;
 mod database;
 mod driver;
 mod explore;
+mod journal;
 mod loaders;
 mod options;
 mod record;

@@ -41,6 +41,13 @@ pub enum Action {
         /// Which.
         value: u64,
     },
+    /// A write that nobody will answer any more: it had its effect between its stamps, or has none.
+    Unanswered {
+        /// Under which key.
+        key: String,
+        /// Which.
+        value: u64,
+    },
     /// A loader read the database; the value went to the cache and its callers.
     Load {
         /// For which key.
@@ -121,6 +128,7 @@ impl fmt::Display for Record {
                 }
             }
             Action::Write { key, value } => write!(f, "set {key} = {value}"),
+            Action::Unanswered { key, value } => write!(f, "set {key} = {value}, unanswered"),
             Action::Load { key, value } => write!(f, "loader of {key} read {value}"),
             Action::Remove(what) => write!(f, "remove {what:?}"),
             Action::Publish(what) => write!(f, "publish {what:?}"),

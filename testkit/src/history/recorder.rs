@@ -1,5 +1,7 @@
 //! Writing a history down while it happens.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +9,7 @@ use cache_core::InvalidationBus;
 use parking_lot::Mutex;
 
 use super::bus::RecordedBus;
+use super::journal::{Call, Journal};
 use super::record::{Action, History, Record, Stamp};
 
 /// Takes records from any thread. Clones write one history.
@@ -19,6 +22,7 @@ struct Inner {
     /// call returned is later than any taken before that call took effect.
     stamps: AtomicU64,
     records: Mutex<Vec<Record>>,
+    journal: Option<Journal>,
 }
 
 impl Recorder {
@@ -26,6 +30,25 @@ impl Recorder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that also appends to a file, in which other processes write the same history, for
+    /// [`History::read`]. Node numbers are to be each process's own, keys without tabs.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened.
+    pub fn in_file(path: &Path) -> io::Result<Self> {
+        let journal = Some(Journal::append_to(path)?);
+        Ok(Self(Arc::new(Inner { journal, ..Inner::default() })))
+    }
+
+    /// Says in the file that nothing which that node has done, in a process that was killed, has an
+    /// effect from now on.
+    pub fn gone(&self, node: usize) {
+        if let Some(journal) = &self.0.journal {
+            journal.gone(node);
+        }
     }
 
     /// The next stamp.
@@ -43,7 +66,8 @@ impl Recorder {
     /// nobody knows whether it took effect.
     #[must_use = "a call is recorded as of unknown outcome unless it is ended"]
     pub fn begin(&self, node: usize, action: Action) -> Begun {
-        Begun { recorder: self.clone(), record: Some((node, self.stamp(), action)) }
+        let call = self.0.journal.as_ref().map(|journal| journal.begin(node, &action));
+        Begun { recorder: self.clone(), record: Some((node, self.stamp(), action)), call }
     }
 
     /// A loader's reading of the database: `read` is just that. Call it only if what it returns
@@ -57,10 +81,12 @@ impl Recorder {
     /// assert_eq!((value, recorder.history().records().len()), (7, 1));
     /// ```
     pub fn load(&self, node: usize, key: &str, read: impl FnOnce() -> u64) -> u64 {
-        let began = self.stamp();
+        let mut begun = self.begin(node, Action::load(key, 0));
         let value = read();
-        let ended = Some(self.stamp());
-        self.add(Record { node, began, ended, action: Action::load(key, value) });
+        if let Some((_, _, Action::Load { value: loaded, .. })) = &mut begun.record {
+            *loaded = value;
+        }
+        begun.end();
         value
     }
 
@@ -82,11 +108,21 @@ impl Recorder {
 pub struct Begun {
     recorder: Recorder,
     record: Option<(usize, Stamp, Action)>,
+    /// In the journal.
+    call: Option<Call>,
 }
 
 impl Begun {
     /// It returned `Ok`.
     pub fn end(mut self) {
+        if let (Some(journal), Some(call)) = (&self.recorder.0.journal, &self.call) {
+            let value = match self.record {
+                Some((_, _, Action::Read { found, .. })) => found,
+                Some((_, _, Action::Load { value, .. })) => Some(value),
+                _ => None,
+            };
+            journal.end(call, value);
+        }
         let ended = self.recorder.stamp();
         self.write(Some(ended));
     }

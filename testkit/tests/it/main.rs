@@ -14,6 +14,7 @@ mod faults;
 mod flaky_store;
 mod histories;
 mod history_checker;
+mod history_journal;
 mod list;
 mod local_bus;
 mod lock_history;
