@@ -1,11 +1,14 @@
-//! P1 12, 13 and P2 03 on a real Redis: random histories of three nodes whose connections are cut
-//! and fall silent, whose subscriptions are killed and whose server is halted, checked against the
-//! rules of `cache_testkit::history`. A seed that fails is printed; `HISTORY_SEED` runs its
+//! P1 06, 12, 13 and P2 03, 07 on a real Redis: random histories of three nodes whose connections are
+//! cut and fall silent, whose subscriptions are killed and whose server is halted, with somebody who
+//! writes to that server by hand, checked against the rules of `cache_testkit::history`. A seed that fails is printed; `HISTORY_SEED` runs its
 //! operations and faults again, though not to the microsecond. `HISTORY_SEEDS` runs more of them.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod nodes;
+#[allow(dead_code, reason = "one of the bugs is enough here")]
+#[path = "../../cache-hybrid/tests/planted/mod.rs"]
+mod planted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use cache_core::{CacheServiceExt, Policy, Selector};
 use cache_redis::RedisBus;
-use cache_testkit::history::{Client, Database, History, Mode, Recorder, explore};
+use cache_testkit::history::{Action, Client, Database, History, Mode, Recorder, explore, find};
 use cache_testkit::{Direction, FaultProxy, RedisServer};
 use fastrand::Rng;
-use nodes::{Node, Parts, config, overheard, patient, told};
+use nodes::{CHANNEL, Node, Parts, config, name, overheard, patient, told};
+use planted::{Bug, Planted};
 
 const MS: Duration = Duration::from_millis(1);
 const NODES: usize = 3;
@@ -25,6 +29,10 @@ const TASKS: usize = 4;
 /// Per task.
 const CALLS: usize = 60;
 const KEYS: [&str; 3] = ["a:1", "a:2", "b:1"];
+/// Under which number it is on record what is done by hand.
+const HAND: usize = NODES;
+/// Within how many seeds a planted bug must be found.
+const ENOUGH: u64 = 20;
 
 /// How the nodes tell each other.
 #[derive(Clone, Copy, PartialEq)]
@@ -118,6 +126,43 @@ impl Caller {
     }
 }
 
+/// Writes and removes with redis-cli until told to stop, and tells of it; or not, if `forgets`.
+async fn by_hand(
+    server: &Arc<RedisServer>,
+    (recorder, database): (Recorder, Database),
+    mut rng: Rng,
+    forgets: bool,
+    done: &AtomicBool,
+) {
+    while !done.load(Ordering::Relaxed) {
+        tokio::time::sleep(MS * rng.u32(2..30)).await;
+        let key = KEYS[rng.usize(..KEYS.len())];
+        let value = database.write(key);
+        let (action, name, json) = (rng.u8(..3), name(key), value.to_string());
+        let (action, command) = match action {
+            0 => (Action::write(key, value), vec!["SET", &*name, &*json, "PX", "60000"]),
+            // Without an end.
+            1 => (Action::write(key, value), vec!["SET", &*name, &*json]),
+            _ => (Action::remove(Selector::key(key)), vec!["DEL", &*name]),
+        };
+        let begun = recorder.begin(HAND, action);
+        typed(server, &command).await;
+        if !forgets || rng.u8(..4) != 0 {
+            let telling = recorder.begin(HAND, Action::Publish(Selector::key(key)));
+            typed(server, &["PUBLISH", CHANNEL, key]).await;
+            telling.end();
+        }
+        begun.end();
+    }
+}
+
+/// As typed into redis-cli, while all else goes on: the server may be halted.
+async fn typed(server: &Arc<RedisServer>, command: &[&str]) {
+    let command: Vec<_> = command.iter().map(|&part| part.to_owned()).collect();
+    let server = Arc::clone(server);
+    tokio::task::spawn_blocking(move || server.command(&command)).await.unwrap();
+}
+
 /// Does things to the server and to each node's connections until told to stop.
 async fn trouble(server: &RedisServer, proxies: &[FaultProxy], mut rng: Rng, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
@@ -155,7 +200,13 @@ async fn trouble(server: &RedisServer, proxies: &[FaultProxy], mut rng: Rng, don
 }
 
 async fn history(seed: u64, telling: Telling, calm: bool) -> History {
-    let (server, recorder, database) = (RedisServer::start(), Recorder::new(), Database::new());
+    history_with(Bug::None, seed, telling, calm).await
+}
+
+/// With this bug in the far tier.
+async fn history_with(bug: Bug, seed: u64, telling: Telling, calm: bool) -> History {
+    let server = Arc::new(RedisServer::start());
+    let (recorder, database) = (Recorder::new(), Database::new());
     let mut rng = Rng::with_seed(seed);
     let (mut proxies, mut nodes, mut callers) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..NODES {
@@ -168,7 +219,10 @@ async fn history(seed: u64, telling: Telling, calm: bool) -> History {
                 Telling::Together => overheard(bus, recorded),
             }
         };
-        let parts = Parts { bus: Box::new(around), ..Parts::default() };
+        let mut parts = Parts { bus: Box::new(around), ..Parts::default() };
+        if let bug @ Bug::FillsBlindly = bug.clone() {
+            parts.far = Box::new(move |far| Arc::new(Planted::new(far, bug)));
+        }
         // Losses are noticed soon: a history lasts half a second.
         let at = config(&proxy.url(&server.url()))
             .operation_timeout(MS * 60)
@@ -200,9 +254,11 @@ async fn history(seed: u64, telling: Telling, calm: bool) -> History {
         }
         done.store(true, Ordering::Relaxed);
     };
+    let on_record = (recorder.clone(), database.clone());
+    let hand = by_hand(&server, on_record, rng.fork(), !calm, &done);
     match calm {
-        true => calls.await,
-        false => drop(tokio::join!(calls, trouble(&server, &proxies, rng, &done))),
+        true => drop(tokio::join!(calls, hand)),
+        false => drop(tokio::join!(calls, hand, trouble(&server, &proxies, rng, &done))),
     }
     at_rest(seed, &server, &nodes, calm).await;
     // On record once more, now that all is told.
@@ -266,4 +322,11 @@ fn p1_12_and_13_told_in_the_same_pipeline() {
 #[test]
 fn p1_13_at_rest_near_and_far_agree_where_nothing_failed() {
     explore(0..8, Mode::Told, async |seed| history(seed, Telling::Together, true).await);
+}
+
+#[test]
+fn a_fill_without_its_lease_is_found_on_redis() {
+    let wrong = async |seed| history_with(Bug::FillsBlindly, seed, Telling::Together, true).await;
+    let (seed, violation) = find(0..ENOUGH, Mode::Told, wrong).expect("the bug was not found");
+    println!("seed {seed}: {violation}");
 }

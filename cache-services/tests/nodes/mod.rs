@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::{
-    BoxStream, BusEvent, CacheError, CacheServiceExt, CacheStore, Clock, Entry, InvalidationBus,
-    Policy, Selector,
+    BoxStream, BusDeadline, BusEvent, CacheError, CacheServiceExt, CacheStore, Clock, Entry,
+    InvalidationBus, Policy, Selector,
 };
 use cache_hybrid::{HybridCache, HybridCacheBuilder, TierStats};
 use cache_quick::QuickStore;
@@ -204,6 +204,10 @@ impl InvalidationBus for Overheard {
 
     fn subscribe(&self) -> BoxStream<'static, BusEvent> {
         self.recorded.subscribe()
+    }
+
+    fn subscribe_until(&self, deadline: &BusDeadline) -> BoxStream<'static, BusEvent> {
+        self.recorded.subscribe_until(deadline)
     }
 
     fn as_any(&self) -> Option<&dyn Any> {
