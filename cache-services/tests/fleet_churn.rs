@@ -4,7 +4,12 @@
 //! `HISTORY_SEED` runs a seed that failed again, though not to the microsecond; `HISTORY_SEEDS` runs
 //! more of them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 mod churn;
 mod nodes;

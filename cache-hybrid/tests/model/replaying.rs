@@ -15,8 +15,10 @@ struct Tier {
     missed: [AtomicBool; 4],
 }
 
+type What = fn() -> Selector;
+
 /// The key that a change is about, and what is owed for it.
-const CHANGES: [(&str, fn() -> Selector); 4] = [
+const CHANGES: [(&str, What); 4] = [
     ("a:1", || Selector::key("a:1")),
     ("a:1", || Selector::Prefix("a:".into())),
     ("a:2", || Selector::key("a:2")),
