@@ -121,9 +121,14 @@ async fn through_the_queue(
         let place = match (last, listens) {
             (true, _) => Place::NONE,
             (false, true) => Place { patience: PATIENCE.0, listens },
-            (false, false) => Place { patience: PATIENCE.1, listens },
+            (false, false) if waiter.queued || inner.hand_overs.fail() => {
+                Place { patience: PATIENCE.1, listens }
+            }
+            // It will be heard in a moment.
+            (false, false) => Place::NONE,
         };
-        waiter.queued |= !last;
+        let queue = !place.patience.is_zero();
+        waiter.queued |= queue;
         let (left, who);
         match attempt(inner, request, place, gate).await? {
             Tried::Granted(guard) => {
@@ -146,7 +151,7 @@ async fn through_the_queue(
             }
         }
         *heard = Heard { ever: true, failing: None, failures: 0 };
-        waiter.queued = !last;
+        waiter.queued = queue;
         // Also one that was sent in time: another would go beyond the wait for a second time.
         if !clock.is_before(deadline) {
             let wait = options.wait_duration();
