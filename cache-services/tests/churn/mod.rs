@@ -17,6 +17,8 @@ use cache_testkit::history::{Client, Recorder};
 use cache_testkit::{RedisServer, eventually};
 use fastrand::Rng;
 use futures_util::StreamExt;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::nodes::{LASTING, Node, Parts, overheard, patient};
 use crate::planted::{Bug, Planted};
@@ -26,6 +28,9 @@ pub(crate) const KEYS: [&str; 3] = ["a:1", "a:2", "b:1"];
 const VARIABLES: [&str; 5] = ["CHURN_URL", "CHURN_DIR", "CHURN_NUMBER", "CHURN_SEED", "CHURN_BUG"];
 const TASKS: usize = 3;
 const MS: Duration = Duration::from_millis(1);
+/// Between writes of a key by one process: those that follow each other within a millisecond are told
+/// together a moment later, and a process that is killed before that tells nobody.
+const APART: Duration = Duration::from_millis(2);
 /// A lease that a killed process leaves is over so soon.
 const LEASE: Duration = Duration::from_millis(250);
 
@@ -260,6 +265,14 @@ struct State {
     rests: AtomicBool,
     /// Calls under way.
     busy: AtomicUsize,
+    /// By key.
+    written: [Mutex<Option<Instant>>; KEYS.len()],
+}
+
+impl State {
+    fn last_write(&self, key: &str) -> &Mutex<Option<Instant>> {
+        &self.written[KEYS.iter().position(|known| *known == key).unwrap()]
+    }
 }
 
 impl Working {
@@ -286,8 +299,8 @@ impl Working {
         let (state, mut rng) = (Arc::<State>::default(), Rng::with_seed(seed));
         for _ in 0..TASKS {
             let (client, recorder, rows) = (client.clone(), recorder.clone(), rows.clone());
-            let task = Task { number, client, recorder, rows, rng: rng.fork() };
-            tokio::spawn(task.run(Arc::clone(&state)));
+            let (state, rng) = (Arc::clone(&state), rng.fork());
+            tokio::spawn(Task { number, client, recorder, rows, state, rng }.run());
         }
         Self { node, client, state }
     }
@@ -298,20 +311,21 @@ struct Task {
     client: Client,
     recorder: Recorder,
     rows: Rows,
+    state: Arc<State>,
     rng: Rng,
 }
 
 impl Task {
-    async fn run(mut self, state: Arc<State>) {
+    async fn run(mut self) {
         loop {
             // Real time: nothing else makes processes overlap.
             tokio::time::sleep(MS.mul_f64(self.rng.f64() * 3.0)).await;
             // In this order: who rests afterwards finds it busy.
-            state.busy.fetch_add(1, Ordering::SeqCst);
-            if !state.rests.load(Ordering::SeqCst) {
+            self.state.busy.fetch_add(1, Ordering::SeqCst);
+            if !self.state.rests.load(Ordering::SeqCst) {
                 self.call().await;
             }
-            state.busy.fetch_sub(1, Ordering::SeqCst);
+            self.state.busy.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -327,7 +341,14 @@ impl Task {
                 let loader = self.loader(key);
                 drop(self.client.get_or_load(key, policy, loader).await);
             }
-            12..=14 => drop(client.set(key, rows.write(key), policy).await),
+            12..=14 => {
+                let mut last = self.state.last_write(key).lock().await;
+                if let Some(last) = *last {
+                    tokio::time::sleep_until(last + APART).await;
+                }
+                drop(client.set(key, rows.write(key), policy).await);
+                *last = Some(Instant::now());
+            }
             kind => {
                 let what = match kind {
                     15..=17 => Selector::key(key),
