@@ -1,8 +1,9 @@
 //! Reads of single keys that are many at once become one MGET (the data-loader idea).
 //!
-//! A command costs server and client more than the key in it. So while more than [`DEEP`] reads are
+//! A command costs server and client more than the key in it. So once more than [`DEEP`] reads are
 //! under way, those to come queue; whenever a connection's batch is back, what has queued is the
-//! next. Nothing waits for a timer, and with fewer reads each has its own GET, which is quicker.
+//! next, until that is too little ([`FEW`]). Nothing waits for a timer, and with fewer reads each has
+//! its own GET, which is quicker.
 //!
 //! Rules:
 //!
@@ -18,7 +19,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -35,6 +36,8 @@ use crate::key::Name;
 
 /// With so many reads under way or fewer, each has its own GET.
 const DEEP: usize = 32;
+/// A batch of fewer keys says that there are not so many any more.
+const FEW: usize = 4;
 /// Keys in one batch.
 const AT_MOST: usize = 256;
 const AT_LEAST: usize = 16;
@@ -47,12 +50,17 @@ type Reply = Result<Value, CacheError>;
 /// The reads of single keys that are under way.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
-    depth: AtomicUsize,
+    /// How many of them have a GET of their own.
+    alone: AtomicUsize,
     queue: Arc<Queue>,
 }
 
 #[derive(Debug, Default)]
-struct Queue(Mutex<State>);
+struct Queue {
+    state: Mutex<State>,
+    /// Whether those to come queue.
+    gathers: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -95,22 +103,20 @@ enum Answers {
 }
 
 impl Batches {
-    /// Counts one more read until the guard is dropped.
-    pub(super) fn enter(&self) -> Depth<'_> {
-        Depth { under_way: self.depth.fetch_add(1, Ordering::Relaxed) + 1, batches: self }
-    }
-}
-
-/// One read, counted among those under way.
-pub(super) struct Depth<'a> {
-    under_way: usize,
-    batches: &'a Batches,
-}
-
-impl Depth<'_> {
-    /// Whether this read should be part of a batch.
-    pub(super) fn is_deep(&self) -> bool {
-        self.under_way > DEEP
+    /// Counts a read that has a GET of its own until the guard is dropped; `None` if it is to be part
+    /// of a batch.
+    pub(super) fn alone(&self) -> Option<Alone<'_>> {
+        // Nearly all are, or nearly none: a flag that hardly changes costs less than a count that
+        // every read changes.
+        if self.queue.gathers.load(Ordering::Relaxed) {
+            return None;
+        }
+        let alone = Alone(self);
+        if self.alone.fetch_add(1, Ordering::Relaxed) < DEEP {
+            return Some(alone);
+        }
+        self.queue.gathers.store(true, Ordering::Relaxed);
+        None
     }
 
     /// Has the key read in the next batch, within the connections' budget: `None` if nobody does
@@ -136,9 +142,9 @@ impl Depth<'_> {
     /// Takes a seat in the next batch; whoever finds too few batches under way begins one.
     fn join(&self, connections: &Connections, name: Name<'_>, waker: &Waker) -> Ticket {
         let seat = Seat::Waits { since: Clock::system().coarse_now(), waker: waker.clone() };
-        let queue = &self.batches.queue;
+        let queue = &self.queue;
         let (ticket, begin) = {
-            let mut state = queue.0.lock();
+            let mut state = queue.state.lock();
             let ticket = state.seat(name, seat);
             let begin = state.runs < connections.config().connections;
             state.runs += usize::from(begin);
@@ -154,9 +160,12 @@ impl Depth<'_> {
     }
 }
 
-impl Drop for Depth<'_> {
+/// A read that has a GET of its own.
+pub(super) struct Alone<'a>(&'a Batches);
+
+impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        self.batches.depth.fetch_sub(1, Ordering::Relaxed);
+        self.0.alone.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -311,7 +320,7 @@ impl Run {
             tokio::task::yield_now().await;
             let Some((cmd, batch)) = self.next() else { return };
             let reply = self.read(&cmd, &batch, &connections).await;
-            self.queue.0.lock().saw(&reply);
+            self.queue.state.lock().saw(&reply);
             batch.settle(reply.into());
             self.batch = None;
         }
@@ -336,9 +345,12 @@ impl Run {
 
     /// The next batch that somebody waits for; without one the run is over.
     fn next(&mut self) -> Option<(Cmd, Arc<Batch>)> {
-        let mut state = self.queue.0.lock();
+        let mut state = self.queue.state.lock();
         while let Some((cmd, batch)) = state.waiting.pop_front() {
             if batch.oldest().is_some() {
+                if batch.seats.lock().len() < FEW && state.waiting.is_empty() {
+                    self.queue.gathers.store(false, Ordering::Relaxed);
+                }
                 self.batch = Some(Arc::clone(&batch));
                 return Some((cmd, batch));
             }
@@ -346,6 +358,9 @@ impl Run {
         // Where nobody can have queued since.
         state.runs -= 1;
         self.over = true;
+        if state.runs == 0 {
+            self.queue.gathers.store(false, Ordering::Relaxed);
+        }
         None
     }
 }
@@ -356,9 +371,10 @@ impl Drop for Run {
             return;
         }
         let mut left: Vec<_> = self.batch.take().into_iter().collect();
-        let mut state = self.queue.0.lock();
+        let mut state = self.queue.state.lock();
         state.runs -= 1;
         if state.runs == 0 {
+            self.queue.gathers.store(false, Ordering::Relaxed);
             left.extend(state.waiting.drain(..).map(|(_, batch)| batch));
         }
         drop(state);
@@ -369,7 +385,7 @@ impl Drop for Run {
 impl Queue {
     /// When the time of the first is up, of those in `batch` and those who wait for the next.
     fn due(&self, batch: &Batch, budget: Duration) -> Instant {
-        let queued = self.0.lock().waiting.iter().find_map(|(_, batch)| batch.oldest());
+        let queued = self.state.lock().waiting.iter().find_map(|(_, batch)| batch.oldest());
         let oldest = batch.oldest().into_iter().chain(queued).min();
         let now = Clock::system().now();
         Instant::now() + now.until(oldest.unwrap_or(now) + budget)
@@ -380,7 +396,7 @@ impl Queue {
         let before = Clock::system().now() - budget;
         let mut woken = Vec::new();
         batch.end_late(before, &mut woken);
-        let state = self.0.lock();
+        let state = self.state.lock();
         state.waiting.iter().for_each(|(_, batch)| batch.end_late(before, &mut woken));
         drop(state);
         woken.into_iter().for_each(Waker::wake);
@@ -410,7 +426,7 @@ mod tests {
     #[test]
     fn a_run_that_is_cut_off_leaves_nobody_waiting() {
         let (queue, woken) = (Arc::new(Queue::default()), Arc::new(Woken::default()));
-        let mut state = queue.0.lock();
+        let mut state = queue.state.lock();
         state.runs = 2;
         let ticket = state.seat(Keyspace::new("n").name("k"), seat(Arc::clone(&woken).into()));
         drop(state);
@@ -420,13 +436,13 @@ mod tests {
         assert!(ticket.poll(Waker::noop()).is_pending());
         drop(last);
         assert!(matches!(ticket.poll(Waker::noop()), Poll::Ready(Answer::Never)));
-        assert_eq!(queue.0.lock().runs, 0);
+        assert_eq!(queue.state.lock().runs, 0);
     }
 
     #[test]
     fn a_run_that_is_cut_off_under_way_answers_its_batch() {
         let (queue, woken) = (Arc::new(Queue::default()), Arc::new(Woken::default()));
-        let mut state = queue.0.lock();
+        let mut state = queue.state.lock();
         state.runs = 1;
         let ticket = state.seat(Keyspace::new("n").name("k"), seat(Arc::clone(&woken).into()));
         drop(state);
@@ -457,7 +473,7 @@ mod tests {
         let queue = Arc::new(Queue::default());
         let keys = Keyspace::new("n");
         let woken: [_; 3] = std::array::from_fn(|_| Arc::new(Woken::default()));
-        let mut state = queue.0.lock();
+        let mut state = queue.state.lock();
         state.runs = 1;
         let gone: Vec<_> =
             (0..AT_MOST).map(|_| state.seat(keys.name("x"), seat(Waker::noop().clone()))).collect();
