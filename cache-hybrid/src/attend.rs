@@ -13,7 +13,10 @@ use tokio::runtime::Handle;
 
 use crate::inner::Inner;
 use crate::stats::bump;
+use crate::teller::Gathered;
 
+/// What is to be told in a millisecond is told after so long in any case.
+const NET: Duration = Duration::from_millis(25);
 /// Between attempts to replay.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -71,13 +74,18 @@ async fn tell(weak: Weak<Inner>) {
             (inner.clock.clone(), Arc::clone(&inner.gathered), inner.teller.due());
         // So that waiting does not keep the store alive.
         drop(inner);
-        match due {
-            Some(due) => clock.sleep_until(due).await,
-            None => gathered.notified().await,
-        }
+        let in_time = match due {
+            // Who wrote waits, also by a clock that nobody moves.
+            Some(due) => tokio::time::timeout(NET, clock.sleep_until(due)).await.is_ok(),
+            None => {
+                gathered.notified().await;
+                true
+            }
+        };
         let Some(inner) = weak.upgrade() else { return };
-        if let Some(keys) = inner.teller.take() {
-            inner.tell_gathered(keys).await;
+        let gathered = if in_time { inner.teller.take() } else { inner.teller.take_all() };
+        if let Some(gathered) = gathered {
+            inner.tell_gathered(gathered).await;
         }
     }
 }
@@ -105,11 +113,13 @@ async fn replay(weak: Weak<Inner>) {
 impl Inner {
     /// Tells of writes that were gathered. They are owed until that is done, so that none is lost
     /// with this future.
-    pub(crate) async fn tell_gathered(&self, keys: Vec<String>) {
-        self.untold.add(&Selector::Keys(keys));
-        if self.told().await.is_err() {
+    pub(crate) async fn tell_gathered(&self, mut gathered: Gathered) {
+        self.untold.add(&Selector::Keys(std::mem::take(&mut gathered.keys)));
+        let told = self.told().await;
+        if told.is_err() {
             self.owed.notify_one();
         }
+        gathered.told(told);
     }
 
     async fn heard(&self, event: BusEvent) {

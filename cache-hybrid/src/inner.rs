@@ -88,13 +88,6 @@ pub(crate) struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.tasks.get_mut().iter().for_each(AbortHandle::abort);
-        // Those who wrote have been told that it is done.
-        if let Some(keys) = self.teller.take_all()
-            && let (Some(bus), Ok(runtime)) = (self.bus.take(), Handle::try_current())
-        {
-            // Ends by itself: it is one message.
-            drop(runtime.spawn(async move { bus.publish(&Selector::Keys(keys)).await }));
-        }
     }
 }
 

@@ -66,8 +66,8 @@ impl TieredStore {
     /// Dropped, it leaves what is not told to be told later.
     pub async fn flush(&self) {
         let inner = &self.0;
-        if let Some(keys) = inner.teller.take_all() {
-            inner.tell_gathered(keys).await;
+        if let Some(gathered) = inner.teller.take_all() {
+            inner.tell_gathered(gathered).await;
         }
         // What fails stays owed, for as long as the store is there.
         let _ = inner.caught_up(|| inner.missed.len() > 0, inner.terms.far_timeout).await;

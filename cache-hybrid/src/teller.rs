@@ -1,13 +1,14 @@
 //! Writes that are told to the other nodes: at once, with the write, or, if the same key was told of
-//! just now, together with those that follow closely.
+//! just now, together with those that follow closely. Who wrote waits until it is told.
 //!
 //! A storm of writes to one key would else make every node that holds it read it again as often.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use cache_core::{Clock, Timestamp};
+use cache_core::{CacheError, Clock, Timestamp};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// At most one message about writes of a key in this time.
 const APART: Duration = Duration::from_millis(1);
@@ -19,6 +20,22 @@ pub(crate) struct Teller {
     clock: Clock,
 }
 
+/// How telling went, once it has been tried.
+pub(crate) type Told = Option<Result<(), CacheError>>;
+
+/// Writes that are told together.
+pub(crate) struct Gathered {
+    pub(crate) keys: Vec<String>,
+    told: watch::Sender<Told>,
+}
+
+impl Gathered {
+    /// Answers those who wait for it.
+    pub(crate) fn told(self, outcome: Result<(), CacheError>) {
+        self.told.send_replace(Some(outcome));
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// When each key was last told of.
@@ -26,6 +43,7 @@ struct State {
     /// Written and not told yet, and when they are to be.
     gathered: BTreeSet<String>,
     due: Option<Timestamp>,
+    told_together: watch::Sender<Told>,
 }
 
 impl Teller {
@@ -49,12 +67,13 @@ impl Teller {
         true
     }
 
-    /// Writes that are to be told of with others.
-    pub(crate) fn add(&self, keys: impl IntoIterator<Item = String>) {
+    /// Writes that are to be told of with others, and where it is said how that went.
+    pub(crate) fn add(&self, keys: impl IntoIterator<Item = String>) -> watch::Receiver<Told> {
         let due = self.clock.now() + APART;
         let mut state = self.state.lock();
         state.gathered.extend(keys);
         state.due.get_or_insert(due);
+        state.told_together.subscribe()
     }
 
     /// When there is something to tell, if there is.
@@ -63,21 +82,20 @@ impl Teller {
     }
 
     /// What is to be told, if it is time.
-    pub(crate) fn take(&self) -> Option<Vec<String>> {
+    pub(crate) fn take(&self) -> Option<Gathered> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if state.due.is_none_or(|due| now < due) {
             return None;
         }
-        let keys = state.take();
-        keys.iter().for_each(|key| state.tell(key.clone(), now));
-        Some(keys)
+        Some(state.take(now))
     }
 
     /// What is to be told, whether it is time or not.
-    pub(crate) fn take_all(&self) -> Option<Vec<String>> {
-        let keys = self.state.lock().take();
-        if keys.is_empty() { None } else { Some(keys) }
+    pub(crate) fn take_all(&self) -> Option<Gathered> {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        state.due.is_some().then(|| state.take(now))
     }
 }
 
@@ -89,9 +107,11 @@ impl State {
         self.told.insert(key, now);
     }
 
-    fn take(&mut self) -> Vec<String> {
+    fn take(&mut self, now: Timestamp) -> Gathered {
         self.due = None;
-        std::mem::take(&mut self.gathered).into_iter().collect()
+        let keys: Vec<_> = std::mem::take(&mut self.gathered).into_iter().collect();
+        keys.iter().for_each(|key| self.tell(key.clone(), now));
+        Gathered { keys, told: std::mem::take(&mut self.told_together) }
     }
 }
 
@@ -108,7 +128,7 @@ mod tests {
             assert!(teller.may_tell(key));
             for _ in 0..100 {
                 assert!(!teller.may_tell(key));
-                teller.add([key.to_owned()]);
+                drop(teller.add([key.to_owned()]));
             }
         }
         assert!(teller.may_tell("c"), "others need not wait");
@@ -116,10 +136,14 @@ mod tests {
         clock.advance(APART);
         assert!(teller.due().is_some_and(|due| due <= clock.now()));
         assert!(!teller.may_tell("a"), "what waits is told first");
-        assert_eq!(teller.take().unwrap(), ["a", "b"]);
+        assert_eq!(teller.take().unwrap().keys, ["a", "b"]);
         assert!(teller.due().is_none() && !teller.may_tell("a"));
-        teller.add(["a".to_owned()]);
-        assert_eq!(teller.take_all().unwrap(), ["a"]);
+        let mut waits = teller.add(["a".to_owned()]);
+        assert!(waits.borrow_and_update().is_none());
+        let gathered = teller.take_all().unwrap();
+        assert_eq!(gathered.keys, ["a"]);
+        gathered.told(Ok(()));
+        assert!(matches!(*waits.borrow_and_update(), Some(Ok(()))));
         assert!(teller.take_all().is_none() && teller.due().is_none());
         clock.advance(APART);
         assert!(teller.may_tell("a"));

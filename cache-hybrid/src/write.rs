@@ -31,13 +31,15 @@
 //! then as if it had failed: the near tier is purged, and a removal is owed to the far one, which
 //! comes before anything else is asked of it.
 
-use cache_core::{CacheError, Entry, Lease, Selector};
+use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::inner::Inner;
 use crate::spans::Asked;
 use crate::stats::bump;
+use crate::teller::Told;
 
 /// A write or removal under way. Dropped before it is done, it counts as failed.
 struct Unfinished<'a> {
@@ -178,11 +180,30 @@ impl Inner {
         let (Some(_), Selector::Keys(keys)) = (&self.bus, what) else { return Ok(()) };
         let (now, later): (Vec<_>, Vec<_>) =
             keys.iter().cloned().partition(|key| self.teller.may_tell(key));
-        if !later.is_empty() {
-            self.teller.add(later);
-            self.gathered.notify_one();
+        let gathered = (!later.is_empty()).then(|| self.teller.add(later));
+        let told = match now.as_slice() {
+            [] => Ok(()),
+            _ => self.tell_or_owe(&Selector::Keys(now)).await,
+        };
+        match gathered {
+            Some(gathered) => self.told_together(gathered).await.and(told),
+            None => told,
         }
-        if now.is_empty() { Ok(()) } else { self.tell_or_owe(&Selector::Keys(now)).await }
+    }
+
+    /// Waits until writes are told that were gathered: else nobody would know of them if this process
+    /// died just now, although their callers had an `Ok`.
+    async fn told_together(&self, mut told: watch::Receiver<Told>) -> Result<(), CacheError> {
+        self.gathered.notify_one();
+        let until = self.clock.now() + self.terms.far_timeout;
+        let told = tokio::select! {
+            biased;
+            told = told.wait_for(Option::is_some) => told.ok().and_then(|told| told.clone()),
+            () = self.clock.sleep_until(until) => None,
+        };
+        // It is told all the same, or owed.
+        let late = || CacheError::new(ErrorKind::Timeout, "the other nodes were not told in time");
+        told.unwrap_or_else(|| Err(late()))
     }
 
     /// After a write that failed the far tier may have the old value, the new one or neither. Then

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cache_core::ManualClock;
 use shuttle::thread;
 
-use crate::teller::Teller;
+use crate::teller::{Gathered, Teller};
 use crate::{exhaustively, randomly};
 
 const LATER: std::time::Duration = std::time::Duration::from_millis(1);
@@ -39,13 +39,13 @@ impl Node {
             thread::yield_now();
             self.tell();
         } else {
-            self.teller.add(["k".to_owned()]);
+            drop(self.teller.add(["k".to_owned()]));
         }
     }
 
     fn tell_gathered(&self) {
         self.clock.advance(LATER);
-        if let Some(keys) = self.teller.take() {
+        if let Some(Gathered { keys, .. }) = self.teller.take() {
             assert_eq!(keys, ["k"]);
             thread::yield_now();
             self.tell();

@@ -17,8 +17,6 @@ use cache_testkit::history::{Client, Recorder};
 use cache_testkit::{RedisServer, eventually};
 use fastrand::Rng;
 use futures_util::StreamExt;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use crate::nodes::{LASTING, Node, Parts, overheard, patient};
 use crate::planted::{Bug, Planted};
@@ -28,9 +26,6 @@ pub(crate) const KEYS: [&str; 3] = ["a:1", "a:2", "b:1"];
 const VARIABLES: [&str; 5] = ["CHURN_URL", "CHURN_DIR", "CHURN_NUMBER", "CHURN_SEED", "CHURN_BUG"];
 const TASKS: usize = 3;
 const MS: Duration = Duration::from_millis(1);
-/// Between writes of a key by one process: those that follow each other within a millisecond are told
-/// together a moment later, and a process that is killed before that tells nobody.
-const APART: Duration = Duration::from_millis(2);
 /// A lease that a killed process leaves is over so soon.
 const LEASE: Duration = Duration::from_millis(250);
 
@@ -265,14 +260,6 @@ struct State {
     rests: AtomicBool,
     /// Calls under way.
     busy: AtomicUsize,
-    /// By key.
-    written: [Mutex<Option<Instant>>; KEYS.len()],
-}
-
-impl State {
-    fn last_write(&self, key: &str) -> &Mutex<Option<Instant>> {
-        &self.written[KEYS.iter().position(|known| *known == key).unwrap()]
-    }
 }
 
 impl Working {
@@ -341,14 +328,7 @@ impl Task {
                 let loader = self.loader(key);
                 drop(self.client.get_or_load(key, policy, loader).await);
             }
-            12..=14 => {
-                let mut last = self.state.last_write(key).lock().await;
-                if let Some(last) = *last {
-                    tokio::time::sleep_until(last + APART).await;
-                }
-                drop(client.set(key, rows.write(key), policy).await);
-                *last = Some(Instant::now());
-            }
+            12..=14 => drop(client.set(key, rows.write(key), policy).await),
             kind => {
                 let what = match kind {
                     15..=17 => Selector::key(key),
