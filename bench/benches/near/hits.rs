@@ -1,13 +1,14 @@
 //! A hit: 10,000 keys at random and 64 hot ones, small values and large, one thread and two.
 //!
-//! In several processes: where the keys and values of so many caches lie in memory makes a difference,
-//! and within a process it stays as it is.
+//! Each contestant in processes of its own, which take turns: where keys and values lie in memory makes a
+//! difference, and in a heap that twenty caches share nobody has them as they would lie in a service.
+//! Those that ask one cache in two ways share its process.
 
 use std::cell::OnceCell;
 use std::process::Command;
 
 use cache_bench_kit::value::Size;
-use cache_bench_kit::{Contestant, Figure, Table, compete};
+use cache_bench_kit::{Contestant, Figure, Orders, Table, compete};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
@@ -16,8 +17,10 @@ use crate::peers::{Named, PEERS, Peer, Setting};
 
 /// Says that this process is one of those that are timed.
 pub(crate) const PROCESS: &str = "process";
-/// So many: quick, and full.
+/// So many of each: quick, and full.
 const PROCESSES: (usize, usize) = (5, 15);
+/// Ends the names of those that ask one cache.
+const SHARED: &str = ", hybrid";
 const KEYS: [usize; 2] = [10_000, 64];
 /// In one turn, by all threads: of values in which there is little to decode, and of others.
 const VISITS: (usize, usize) = (50_000, 10_000);
@@ -33,9 +36,12 @@ struct Cell {
 pub(crate) fn run(bench: &Bench) {
     let (arguments, record) = (&bench.arguments, &bench.record);
     let processes = arguments.choose(PROCESSES.0, PROCESSES.1);
-    let rounds = arguments.rounds_or(2, 7).to_string();
+    let rounds = arguments.rounds_or(9, 21).to_string();
     for size in arguments.sizes_or(&[Size::SMALL, Size::LARGE]) {
-        let told: Vec<_> = (0..processes).map(|_| process(&rounds, size)).collect();
+        let groups = groups();
+        let mut orders = Orders::of(groups.len());
+        let told: Vec<_> =
+            (0..processes).map(|_| in_turn(orders.round(), &groups, &rounds, size)).collect();
         for (at, Cell { keys, threads, .. }) in told[0].iter().enumerate() {
             let of_process = |cells: &Vec<Cell>| cells[at].figures.clone();
             let figures = merged(&told.iter().map(of_process).collect::<Vec<_>>());
@@ -50,11 +56,36 @@ pub(crate) fn run(bench: &Bench) {
     }
 }
 
+/// The names of those that run together.
+fn groups() -> Vec<Vec<&'static str>> {
+    let names = || PEERS.iter().map(|(name, _)| *name);
+    let shared = names().filter(|name| name.ends_with(SHARED)).collect();
+    let alone = names().filter(|name| !name.ends_with(SHARED)).map(|name| vec![name]);
+    alone.chain([shared]).collect()
+}
+
+/// A process for each group, one after the other: what they tell, in the order of the table.
+fn in_turn(order: &[usize], groups: &[Vec<&'static str>], rounds: &str, size: Size) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = Vec::new();
+    for &at in order {
+        for (at, told) in process(&groups[at], rounds, size).into_iter().enumerate() {
+            match cells.get_mut(at) {
+                Some(cell) => cell.figures.extend(told.figures),
+                None => cells.push(told),
+            }
+        }
+    }
+    let place = |figure: &Figure| PEERS.iter().position(|(name, _)| *name == figure.name);
+    cells.iter_mut().for_each(|cell| cell.figures.sort_by_key(place));
+    cells
+}
+
 /// This program again, in which everything is made anew.
-fn process(rounds: &str, size: Size) -> Vec<Cell> {
+fn process(names: &[&str], rounds: &str, size: Size) -> Vec<Cell> {
     let bytes = size.bytes().to_string();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args([PROCESS, rounds, "--value-bytes", &bytes]).output().unwrap();
+    command.args([PROCESS, rounds, "--value-bytes", &bytes]).args(names);
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -65,14 +96,15 @@ fn merged(processes: &[Vec<Figure>]) -> Vec<Figure> {
     (0..processes[0].len()).map(|at| Figure::of_processes(&of(at))).collect()
 }
 
-/// What runs there. Tells its figures in JSON.
+/// What runs there: those of these names. Tells its figures in JSON.
 #[allow(clippy::print_stdout, reason = "how it tells them")]
-pub(crate) fn timed(size: Size, rounds: usize, runtime: &Runtime, url: &str) {
+pub(crate) fn timed(names: &[String], size: Size, rounds: usize, runtime: &Runtime, url: &str) {
     let count = if size.bytes() <= 1_024 { VISITS.0 } else { VISITS.1 };
     let mut cells = Vec::new();
     for keys in KEYS {
         let setting = Setting { keys, size, runtime, url, hybrid: &OnceCell::new() };
-        let peers = PEERS.map(|(name, make)| (name, make(setting)));
+        let named = PEERS.iter().filter(|(name, _)| names.iter().any(|wanted| wanted == name));
+        let peers: Vec<_> = named.map(|(name, make)| (*name, make(setting))).collect();
         let mut random = fastrand::Rng::with_seed(7);
         let visits: Vec<usize> = (0..count).map(|_| random.usize(..keys)).collect();
         for threads in [1, 2] {

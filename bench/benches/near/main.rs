@@ -62,9 +62,9 @@ fn main() {
         [word, name] if word == instrumented::TIMED => {
             return instrumented::timed(name, small(&arguments), &runtime, &server.url());
         }
-        [word] if word == hits::PROCESS => {
-            let (size, rounds) = (small(&arguments), arguments.rounds_or(2, 7));
-            return hits::timed(size, rounds, &runtime, &server.url());
+        [word, names @ ..] if word == hits::PROCESS => {
+            let (size, rounds) = (small(&arguments), arguments.rounds_or(9, 21));
+            return hits::timed(names, size, rounds, &runtime, &server.url());
         }
         [word, name] if word == expiry::AGED => {
             return expiry::aged(name, arguments.rounds_or(0, 0), &runtime);
