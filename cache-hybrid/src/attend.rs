@@ -16,7 +16,7 @@ use crate::stats::bump;
 use crate::teller::Gathered;
 
 /// What is to be told in a millisecond is told after so long in any case.
-const NET: Duration = Duration::from_millis(25);
+pub(crate) const NET: Duration = Duration::from_millis(25);
 /// Between attempts to replay.
 const RETRY: Duration = Duration::from_millis(250);
 

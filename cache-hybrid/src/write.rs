@@ -7,6 +7,7 @@
 //!
 //! - read: R1 near lease · R2 read far · R3 commit
 //! - removal: D1 revoke and purge near · D2 remove far (and tell) · D3 revoke and purge near
+//! - load: L1 near lease · L2 far lease · L3 loader · L4 fill far · L5 commit as W4 does, if far was filled
 //! - write: W1 revoke and purge near · W2 near lease · W3 write far (and tell) · W4 commit and
 //!   revoke every other lease, or purge near (`CacheStore::fill_or_remove`)
 //!
@@ -15,6 +16,10 @@
 //! removal returns nothing old is there, and nothing old comes.
 //!
 //! *Read and write.* The same with W3 and W4, which revokes or replaces.
+//!
+//! *A load* is to a removal or a write what a read is: its value is old only if L3 began before D2 or
+//! W3, and then D2 and W3 revoke its far lease, D3 and W4 its near one. To a read it is a write: one
+//! that has read before L4 and comes after it is not kept, for L5 has revoked its lease.
 //!
 //! *Two writes, or a write and a removal.* A write commits only if nobody revoked between its W2
 //! and W4. Each other one revokes at its beginning and at its end. If either is in between, the
@@ -36,6 +41,7 @@ use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::attend::NET;
 use crate::inner::Inner;
 use crate::spans::Asked;
 use crate::stats::bump;
@@ -195,7 +201,8 @@ impl Inner {
     /// died just now, although their callers had an `Ok`.
     async fn told_together(&self, mut told: watch::Receiver<Told>) -> Result<(), CacheError> {
         self.gathered.notify_one();
-        let until = self.clock.now() + self.terms.far_timeout;
+        // However short a call may be, the wait for the others is not.
+        let until = self.clock.now() + self.terms.far_timeout.max(NET * 4);
         let told = tokio::select! {
             biased;
             told = told.wait_for(Option::is_some) => told.ok().and_then(|told| told.clone()),

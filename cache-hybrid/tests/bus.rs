@@ -181,6 +181,21 @@ async fn poll_until_idle(future: &mut (impl Future<Output = ()> + Unpin)) -> boo
     false
 }
 
+/// A call's time limit says nothing of the millisecond that a write waits for others.
+#[tokio::test]
+async fn p2_01_a_write_waits_for_its_telling_however_short_calls_are() {
+    let fleet = Fleet::new();
+    let a = fleet.built(|tiers| tiers.far_timeout(Duration::from_millis(1)));
+    let b = fleet.node().await;
+    a.set("k", 1).await;
+    let mut writing = pin!(a.set("k", 2));
+    assert!(!poll_until_idle(&mut writing).await);
+    fleet.clock.advance(Duration::from_millis(1));
+    writing.await;
+    let_others_run().await;
+    assert_eq!(b.get("k").await, Some(2));
+}
+
 #[tokio::test]
 async fn writes_of_different_keys_are_told_at_once() {
     let fleet = Fleet::new();
