@@ -138,6 +138,13 @@ impl BusDeadline {
             || Clock::system().coarse_now() < Timestamp::from_micros(until)
     }
 
+    /// When it passes: [`Timestamp::MAX`] if never, and long ago once it was ended.
+    #[must_use]
+    #[inline]
+    pub fn get(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.until.load(Ordering::Acquire))
+    }
+
     /// Whether it lies ahead or has passed less than `grace` ago.
     #[must_use]
     pub fn is_within(&self, grace: Duration) -> bool {

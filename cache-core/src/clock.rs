@@ -138,6 +138,18 @@ impl Clock {
         }
     }
 
+    /// [`is_before`](Self::is_before) for `deadline`, and whether `other`, which is on the system's
+    /// clock, lies ahead by the cheap one: with one look for both.
+    #[inline]
+    pub(crate) fn is_before_both(&self, deadline: Timestamp, other: Timestamp) -> bool {
+        let coarse = Anchor::get().coarse_now();
+        let well_before = || match &self.0 {
+            None => coarse.0.saturating_add(COARSE_MARGIN * 1_000_000) < deadline.0,
+            Some(_) => false,
+        };
+        coarse < other && (well_before() || self.now() < deadline)
+    }
+
     /// Sleeps until `deadline`; returns at once if it has passed, never for [`Timestamp::MAX`].
     ///
     /// # Cancel safety
@@ -201,9 +213,9 @@ impl From<&Clock> for Clock {
 struct Anchor {
     unix_micros: u64,
     monotonic: Instant,
-    /// The clock that the cheap one follows: so the cheap one is behind, never ahead.
+    /// What to add to the cheap clock's time, which is behind the monotonic one and never ahead.
     #[cfg(target_os = "linux")]
-    monotonic_micros: u64,
+    coarse_to_unix: u64,
     /// What to add to the cheap clock's whole seconds to be at or past the wall clock's.
     #[cfg(target_os = "linux")]
     coarse_to_unix_seconds: u64,
@@ -222,7 +234,7 @@ impl Anchor {
                 unix_micros,
                 monotonic,
                 #[cfg(target_os = "linux")]
-                monotonic_micros,
+                coarse_to_unix: unix_micros.wrapping_sub(monotonic_micros),
                 #[cfg(target_os = "linux")]
                 coarse_to_unix_seconds: unix_micros.saturating_sub(monotonic_micros) / 1_000_000
                     + 2,
@@ -238,7 +250,7 @@ impl Anchor {
     #[inline]
     fn coarse_now(&self) -> Timestamp {
         let coarse = micros_of(rustix::time::ClockId::MonotonicCoarse);
-        Timestamp(self.unix_micros + coarse.saturating_sub(self.monotonic_micros))
+        Timestamp(coarse.wrapping_add(self.coarse_to_unix))
     }
 
     /// Whether `deadline` is more than the margin away, by whole seconds: what most hits ask.

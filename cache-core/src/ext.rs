@@ -1,6 +1,5 @@
 //! What users call: typed reads, writes, loads and removals over any cache service.
 
-use std::any::TypeId;
 use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::reading::{Reading, at_hand};
 use crate::{CacheError, CacheService, Entry, ErrorKind, Loader, ManyLoader, Policy, Selector};
 
 /// The typed face of every [`CacheService`], `dyn` ones included.
@@ -187,21 +187,15 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
         value(key, &entry, Entry::decode)
     }
 
-    async fn get_arc<T>(&self, key: &str) -> Result<Option<Arc<T>>, CacheError>
+    #[inline]
+    fn get_arc<T>(
+        &self,
+        key: &str,
+    ) -> impl Future<Output = Result<Option<Arc<T>>, CacheError>> + Send
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        if let Some(value) = at_hand(self, key) {
-            return Ok(Some(value));
-        }
-        let entry = match self.peek(key) {
-            Some(entry) => entry,
-            None => match fetch_fresh(self, key).await? {
-                Some(entry) => entry,
-                None => return Ok(None),
-            },
-        };
-        shared_value(self, key, &entry)
+        Reading::new(self, key, fetch_shared)
     }
 
     async fn get_many<T>(&self, keys: &[&str]) -> Result<Vec<Option<T>>, CacheError>
@@ -269,16 +263,17 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     {
         let policy = policy.into();
         async move {
-            if policy.refresh_ahead.is_none()
+            if !policy.refreshes_ahead()
                 && let Some(value) = at_hand(self, key)
             {
                 return Ok(value);
             }
-            let entry = match self.peek_for(key, &policy) {
-                Some(entry) if !entry.is_absent() => entry,
-                _ => self.load(key, &policy, Loader::value(load, &policy)).await?,
+            let find = || self.peek_for(key, &policy).filter(|entry| !entry.is_absent());
+            let value = match held(self, key, find) {
+                Some(value) => value,
+                None => load_shared(self, key, &policy, Loader::value(load, &policy)).await,
             };
-            shared_value(self, key, &entry)?.ok_or_else(|| absent(key))
+            value?.ok_or_else(|| absent(key))
         }
     }
 
@@ -296,16 +291,15 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     {
         let policy = policy.into();
         async move {
-            if policy.refresh_ahead.is_none()
+            if !policy.refreshes_ahead()
                 && let Some(value) = at_hand(self, key)
             {
                 return Ok(Some(value));
             }
-            let entry = match self.peek_for(key, &policy) {
-                Some(entry) => entry,
-                None => self.load(key, &policy, Loader::optional(load, &policy)).await?,
-            };
-            shared_value(self, key, &entry)
+            if let Some(value) = held(self, key, || self.peek_for(key, &policy)) {
+                return value;
+            }
+            load_shared(self, key, &policy, Loader::optional(load, &policy)).await
         }
     }
 
@@ -357,6 +351,9 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A value that may be there, shared.
+pub(crate) type Shared<T> = Result<Option<Arc<T>>, CacheError>;
+
 /// The fresh entry that the store finds under `key`. Boxed and apart, so that what a hit runs
 /// through stays small.
 #[cold]
@@ -373,18 +370,53 @@ where
     })
 }
 
-/// The value under `key`, if the store has it at hand decoded as a `T`.
-#[inline]
-fn at_hand<S, T>(cache: &S, key: &str) -> Option<Arc<T>>
+/// The value of the entry that `find` finds in this process, if there is one. Apart: what has its value
+/// [at hand](at_hand), as nearly every hit has, goes through less without it.
+#[inline(never)]
+pub(crate) fn held<S, T>(
+    cache: &S,
+    key: &str,
+    find: impl FnOnce() -> Option<Entry>,
+) -> Option<Shared<T>>
 where
     S: CacheService + ?Sized,
-    T: Send + Sync + 'static,
+    T: DeserializeOwned + Send + Sync + 'static,
 {
-    cache.peek_value(key, TypeId::of::<T>())?.downcast().ok()
+    find().map(|entry| shared_value(cache, key, &entry))
+}
+
+/// The value that the store finds under `key`, shared.
+async fn fetch_shared<S, T>(cache: &S, key: &str) -> Shared<T>
+where
+    S: CacheService + ?Sized,
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    match fetch_fresh(cache, key).await? {
+        Some(entry) => shared_value(cache, key, &entry),
+        None => Ok(None),
+    }
+}
+
+/// The value of a load, shared. Boxed and apart, as [`fetch_fresh`].
+#[cold]
+fn load_shared<'a, S, T>(
+    cache: &'a S,
+    key: &'a str,
+    policy: &'a Policy,
+    loader: Loader,
+) -> BoxFuture<'a, Shared<T>>
+where
+    S: CacheService + ?Sized,
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    Box::pin(async move {
+        let entry = cache.load(key, policy, loader).await?;
+        shared_value(cache, key, &entry)
+    })
 }
 
 /// The value of `entry`, shared; the store is told of a first decode.
-fn shared_value<S, T>(cache: &S, key: &str, entry: &Entry) -> Result<Option<Arc<T>>, CacheError>
+fn shared_value<S, T>(cache: &S, key: &str, entry: &Entry) -> Shared<T>
 where
     S: CacheService + ?Sized,
     T: DeserializeOwned + Send + Sync + 'static,

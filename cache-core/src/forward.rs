@@ -34,9 +34,10 @@ macro_rules! forward_cache_store {
                 &self,
                 key: &str,
                 of: ::std::any::TypeId,
+                before: $crate::Timestamp,
             ) -> Option<::std::sync::Arc<dyn ::std::any::Any + Send + Sync>> {
                 let $this = self;
-                $crate::CacheStore::peek_value($inner, key, of)
+                $crate::CacheStore::peek_value($inner, key, of, before)
             }
             fn keep_value(&self, key: &str, entry: &$crate::Entry) {
                 let $this = self;

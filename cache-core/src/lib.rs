@@ -16,6 +16,7 @@ mod manual_clock;
 pub mod memory;
 mod policy;
 mod read_through;
+mod reading;
 mod selector;
 mod service;
 mod stats;

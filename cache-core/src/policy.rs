@@ -1,5 +1,7 @@
 //! What a write or a load may do: how long values live, and what a caller will put up with.
 
+use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::{Entry, Timestamp};
@@ -38,17 +40,73 @@ const REFRESH_BACKOFF: Duration = Duration::from_secs(5);
 /// let same_with_service_ttl = Policy::from(None).jitter(0.1);
 /// # let _ = (policy, same_with_service_ttl);
 /// ```
+// In one cache line, as every read through the cache copies it, a hit too.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) stale_for: Duration,
-    pub(crate) refresh_ahead: Option<f64>,
-    pub(crate) jitter: f64,
-    pub(crate) negative_ttl: Option<Duration>,
-    pub(crate) local_ttl: Option<Duration>,
-    pub(crate) soft_timeout: Option<Duration>,
-    pub(crate) load_timeout: Option<Duration>,
+    ttl: Option<Span>,
+    stale_for: Span,
+    negative_ttl: Option<Span>,
+    local_ttl: Option<Span>,
+    soft_timeout: Option<Span>,
+    load_timeout: Option<Span>,
+    /// 0: off.
+    refresh_ahead: Fraction,
+    jitter: Fraction,
     pub(crate) loads_alone: bool,
+}
+
+/// A length of time in one word, and so is none: microseconds, as [`Timestamp`] counts them, and one
+/// more. What is longer than that can be has no end.
+#[derive(Clone, Copy, PartialEq)]
+struct Span(NonZeroU64);
+
+impl Span {
+    fn new(duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(micros))
+    }
+
+    fn get(self) -> Duration {
+        match self.0 {
+            NonZeroU64::MAX => Duration::MAX,
+            more => Duration::from_micros(more.get() - 1),
+        }
+    }
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self::new(Duration::ZERO)
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// From 0 to 1, in billionths.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Fraction(u32);
+
+impl Fraction {
+    const WHOLE: f64 = 1e9;
+
+    /// What is not between 0 and 1 is brought there.
+    fn new(fraction: f64) -> Self {
+        Self((fraction * Self::WHOLE).round() as u32).min(Self(Self::WHOLE as u32))
+    }
+
+    fn get(self) -> f64 {
+        f64::from(self.0) / Self::WHOLE
+    }
+}
+
+impl fmt::Debug for Fraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
 }
 
 impl Policy {
@@ -56,7 +114,7 @@ impl Policy {
     /// kept; anything beyond some 500,000 years means that it never expires.
     #[must_use]
     pub fn ttl(ttl: Duration) -> Self {
-        Self { ttl: Some(ttl), ..Self::default() }
+        Self::from(Some(ttl))
     }
 
     /// How long after its freshness a value may still be served, while a refresh is under way or
@@ -64,7 +122,7 @@ impl Policy {
     /// own policy allows as much.
     #[must_use]
     pub fn stale_for(self, window: Duration) -> Self {
-        Self { stale_for: window, ..self }
+        Self { stale_for: Span::new(window), ..self }
     }
 
     /// Starts a refresh on the first read after this fraction of the TTL; that read and those
@@ -72,7 +130,9 @@ impl Policy {
     /// it off.
     #[must_use]
     pub fn refresh_ahead(self, fraction: f64) -> Self {
-        let refresh_ahead = (fraction > 0.0 && fraction < 1.0).then_some(fraction);
+        let on = fraction > 0.0 && fraction < 1.0;
+        let refresh_ahead =
+            if on { Fraction::new(fraction).max(Fraction(1)) } else { Fraction::default() };
         Self { refresh_ahead, ..self }
     }
 
@@ -81,27 +141,26 @@ impl Policy {
     /// is never lengthened.
     #[must_use]
     pub fn jitter(self, fraction: f64) -> Self {
-        let jitter = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
-        Self { jitter, ..self }
+        Self { jitter: Fraction::new(fraction), ..self }
     }
 
     /// How long it is remembered that a key has no value. Zero: not at all.
     #[must_use]
     pub fn negative_ttl(self, ttl: Duration) -> Self {
-        Self { negative_ttl: Some(ttl), ..self }
+        Self { negative_ttl: Some(Span::new(ttl)), ..self }
     }
 
     /// How long a process may hold the value in memory at most, whatever the TTL.
     #[must_use]
     pub fn local_ttl(self, ttl: Duration) -> Self {
-        Self { local_ttl: Some(ttl), ..self }
+        Self { local_ttl: Some(Span::new(ttl)), ..self }
     }
 
     /// How long a caller waits for a fresh value when a stale one is there. Afterwards it gets
     /// the stale one and the load goes on without it. Without a stale value it has no effect.
     #[must_use]
     pub fn soft_timeout(self, timeout: Duration) -> Self {
-        Self { soft_timeout: Some(timeout), ..self }
+        Self { soft_timeout: Some(Span::new(timeout)), ..self }
     }
 
     /// How long a loader may take before it is given up: its future is dropped and whoever waits gets
@@ -109,7 +168,7 @@ impl Policy {
     /// load is waited for as long before, at most. [`Duration::MAX`]: never.
     #[must_use]
     pub fn load_timeout(self, timeout: Duration) -> Self {
-        Self { load_timeout: Some(timeout), ..self }
+        Self { load_timeout: Some(Span::new(timeout)), ..self }
     }
 
     /// Whether a load waits for another node that is loading the same key.
@@ -121,19 +180,19 @@ impl Policy {
     /// The TTL, if the policy sets one.
     #[must_use]
     pub fn time_to_live(&self) -> Option<Duration> {
-        self.ttl
+        self.ttl.map(Span::get)
     }
 
     /// How long after its freshness a value may be served.
     #[must_use]
     pub fn stale_window(&self) -> Duration {
-        self.stale_for
+        self.stale_for.get()
     }
 
     /// How long one load may take.
     #[must_use]
     pub fn load_budget(&self) -> Duration {
-        self.load_timeout.unwrap_or(LOAD_TIMEOUT)
+        self.load_timeout.map_or(LOAD_TIMEOUT, Span::get)
     }
 
     /// Whether this policy lets `entry` be served at `now`: it is fresh, or stale within both the
@@ -141,34 +200,53 @@ impl Policy {
     #[must_use]
     pub fn serves(&self, entry: &Entry, now: Timestamp) -> bool {
         entry.is_fresh(now)
-            || (entry.is_servable(now) && now < entry.fresh_until() + self.stale_for)
+            || (entry.is_servable(now) && now < entry.fresh_until() + self.stale_window())
     }
 
     /// Whether a read of `entry` at `now` should start a refresh although it is fresh. The TTL
     /// counts from the end of freshness backwards, so it needs no date of writing.
     #[must_use]
     pub fn wants_refresh(&self, entry: &Entry, now: Timestamp, default_ttl: Duration) -> bool {
-        let Some(fraction) = self.refresh_ahead else {
-            return false;
-        };
-        if entry.is_absent() || entry.fresh_until() == Timestamp::MAX {
+        if !self.refreshes_ahead() || entry.is_absent() || entry.fresh_until() == Timestamp::MAX {
             return false;
         }
-        let rest = self.ttl.unwrap_or(default_ttl).mul_f64(1.0 - fraction);
+        let ttl = self.time_to_live().unwrap_or(default_ttl);
+        let rest = ttl.mul_f64(1.0 - self.refresh_ahead.get());
         now >= entry.fresh_until() - rest
+    }
+
+    /// Whether a read may start a refresh although the value is fresh.
+    #[inline]
+    pub(crate) fn refreshes_ahead(&self) -> bool {
+        self.refresh_ahead > Fraction(0)
+    }
+
+    /// By what part a TTL may be shortened at random.
+    pub(crate) fn jitter_fraction(&self) -> f64 {
+        self.jitter.get()
+    }
+
+    /// How long a process may hold the value in memory at most, if the policy says.
+    pub(crate) fn time_held_locally(&self) -> Option<Duration> {
+        self.local_ttl.map(Span::get)
+    }
+
+    /// How long a caller waits for a fresh value when a stale one is there, if the policy says.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.soft_timeout.map(Span::get)
     }
 
     /// How long an absent value lives: the TTL to use (`None`: the service's) and its upper bound.
     pub(crate) fn negative_terms(&self) -> (Option<Duration>, Duration) {
         match self.negative_ttl {
-            Some(ttl) => (Some(ttl), Duration::MAX),
-            None => (self.ttl, NEGATIVE_TTL_CAP),
+            Some(ttl) => (Some(ttl.get()), Duration::MAX),
+            None => (self.time_to_live(), NEGATIVE_TTL_CAP),
         }
     }
 
     /// How long a failed refresh keeps the next one off: 5 s, or the TTL if that is shorter.
     pub(crate) fn refresh_backoff(&self, default_ttl: Duration) -> Duration {
-        REFRESH_BACKOFF.min(self.ttl.unwrap_or(default_ttl))
+        REFRESH_BACKOFF.min(self.time_to_live().unwrap_or(default_ttl))
     }
 }
 
@@ -180,7 +258,7 @@ impl From<Duration> for Policy {
 
 impl From<Option<Duration>> for Policy {
     fn from(ttl: Option<Duration>) -> Self {
-        Self { ttl, ..Self::default() }
+        Self { ttl: ttl.map(Span::new), ..Self::default() }
     }
 }
 
@@ -193,6 +271,29 @@ impl From<&Policy> for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_is_one_cache_line() {
+        assert_eq!(size_of::<Policy>(), 64);
+    }
+
+    #[test]
+    fn durations_and_fractions_come_back_as_they_were() {
+        let micros = u64::MAX - 2;
+        for duration in [Duration::ZERO, Duration::from_micros(1), Duration::from_micros(micros)] {
+            assert_eq!(Policy::ttl(duration).time_to_live(), Some(duration));
+        }
+        // Some 584,000 years and more.
+        for duration in [Duration::from_micros(u64::MAX - 1), Duration::MAX] {
+            assert_eq!(Policy::ttl(duration).time_to_live(), Some(Duration::MAX));
+        }
+        assert_eq!(Policy::from(None).time_to_live(), None);
+        for fraction in [0.8, 0.1, 0.333, 1e-9, 1.0] {
+            assert_eq!(Policy::default().jitter(fraction).jitter_fraction(), fraction);
+            let ahead = Policy::default().refresh_ahead(fraction / 2.0);
+            assert!(ahead.refreshes_ahead());
+        }
+    }
 
     #[test]
     fn odd_fractions_are_tamed() {

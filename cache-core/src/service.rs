@@ -59,9 +59,6 @@ pub trait CacheService: CacheStore {
     /// What [`peek`](CacheStore::peek) gives, if a [`load`](Self::load) under `policy` would just
     /// return it: not if it would start a refresh.
     fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
-        match policy.refresh_ahead {
-            None => self.peek(key),
-            Some(_) => None,
-        }
+        if policy.refreshes_ahead() { None } else { self.peek(key) }
     }
 }

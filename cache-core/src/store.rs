@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
-use crate::{CacheError, CacheStats, Clock, Entry, InvalidationBus, Lease, LeaseOutcome, Selector};
+use crate::{
+    CacheError, CacheStats, Clock, Entry, InvalidationBus, Lease, LeaseOutcome, Selector, Timestamp,
+};
 
 /// What [`CacheStore::on_removal`] is handed. It must not block.
 pub type RemovalListener = Arc<dyn Fn(&Selector) + Send + Sync>;
@@ -262,8 +264,17 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
 
     /// The value of a fresh entry, if the store has it at hand decoded as the type `of`: the
     /// shortest way to a hit. `None` says nothing about the entry.
-    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
-        let _ = (key, of);
+    ///
+    /// `before` is another deadline of the caller's, on the system's clock: if it has passed when
+    /// the value is found, by the [cheap clock](Clock::coarse_now) at the latest, the answer is
+    /// `None`. So both are decided by one look at the clock. [`Timestamp::MAX`]: there is none.
+    fn peek_value(
+        &self,
+        key: &str,
+        of: TypeId,
+        before: Timestamp,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let _ = (key, of, before);
         None
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::{
     BoxFuture, CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome,
-    RemovalListener, Selector, check_key,
+    RemovalListener, Selector, Timestamp, check_key,
 };
 
 use crate::inner::Inner;
@@ -165,8 +165,14 @@ impl CacheStore for TieredStore {
     }
 
     #[inline(always)]
-    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.0.serving()?.peek_value(key, of)
+    fn peek_value(
+        &self,
+        key: &str,
+        of: TypeId,
+        before: Timestamp,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let proven = self.0.trust.proven_until()?;
+        self.0.near.as_deref()?.peek_value(key, of, proven.min(before))
     }
 
     fn keep_value(&self, key: &str, entry: &Entry) {

@@ -34,7 +34,14 @@ impl Trust {
         &self.proven
     }
 
-    /// Every near hit asks; while the bus is up that is two loads and a look at the cheap clock.
+    /// While the bus is up: until when it is known to be. For a near hit that looks at the clock by
+    /// itself; in a grace and without a bus that is up it has to ask [`serves`](Self::serves).
+    #[inline(always)]
+    pub(crate) fn proven_until(&self) -> Option<Timestamp> {
+        (self.until.load(Ordering::Acquire) == UP).then(|| self.proven.get())
+    }
+
+    /// While the bus is up that is two loads and a look at the cheap clock.
     #[inline(always)]
     pub(crate) fn serves(&self) -> bool {
         let until = self.until.load(Ordering::Acquire);

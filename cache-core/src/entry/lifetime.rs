@@ -42,14 +42,15 @@ impl Draft {
             let (ttl, cap) = policy.negative_terms();
             (ttl, cap, Duration::ZERO)
         } else {
-            (policy.ttl, Duration::MAX, policy.stale_for)
+            (policy.time_to_live(), Duration::MAX, policy.stale_window())
         };
+        let jitter = policy.jitter_fraction();
         Self {
             ttl,
             cap,
             stale_for,
-            local_ttl: policy.local_ttl,
-            scale: if policy.jitter > 0.0 { 1.0 - policy.jitter * fastrand::f64() } else { 1.0 },
+            local_ttl: policy.time_held_locally(),
+            scale: if jitter > 0.0 { 1.0 - jitter * fastrand::f64() } else { 1.0 },
             from: Clock::system().now(),
             dated: false,
         }

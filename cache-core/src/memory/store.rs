@@ -305,11 +305,16 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
         Ok(())
     }
 
-    #[inline]
-    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+    fn peek_value(
+        &self,
+        key: &str,
+        of: TypeId,
+        before: Timestamp,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
         // In the last second before its freshness ends the entry itself is asked.
         let (value, fresh_until) = self.engine.as_ref()?.value(self.address(key))?;
-        ((*value).type_id() == of && self.config.clock.is_before(fresh_until)).then_some(value)
+        let clock = &self.config.clock;
+        ((*value).type_id() == of && clock.is_before_both(fresh_until, before)).then_some(value)
     }
 
     fn keep_value(&self, key: &str, entry: &Entry) {

@@ -155,7 +155,7 @@ impl<S: CacheStore> Inner<S> {
 
     /// When a caller that can have a stale value takes it: at once if no soft timeout is set.
     pub(super) fn soft_deadline(&self, policy: &Policy) -> Timestamp {
-        policy.soft_timeout.map_or(Timestamp::ZERO, |soft| self.clock.now() + soft)
+        policy.patience().map_or(Timestamp::ZERO, |soft| self.clock.now() + soft)
     }
 
     /// Waits for `flight`; a stale entry (`held`, or found by the flight) answers after the soft

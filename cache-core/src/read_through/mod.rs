@@ -22,8 +22,8 @@ use self::flights::Flights;
 use self::throttle::Throttle;
 use crate::{
     CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, ErrorKind, InvalidationBus,
-    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, TracedKeys,
-    check_key,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, Timestamp,
+    TracedKeys, check_key,
 };
 
 mod builder;
@@ -254,8 +254,13 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
     }
 
     #[inline(always)]
-    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
-        let value = self.0.near(|store| store.peek_value(key, of))?;
+    fn peek_value(
+        &self,
+        key: &str,
+        of: TypeId,
+        before: Timestamp,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let value = self.0.near(|store| store.peek_value(key, of, before))?;
         self.0.counters.value_hit();
         Some(value)
     }
@@ -298,7 +303,7 @@ impl<S: CacheStore> CacheService for ReadThrough<S> {
 
     #[inline]
     fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
-        if policy.refresh_ahead.is_none() {
+        if !policy.refreshes_ahead() {
             return self.peek(key);
         }
         let entry = self.0.store.peek(key)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::{
     BoxFuture, BoxStream, BusEvent, CacheError, CacheStats, CacheStore, Clock, Entry,
-    InvalidationBus, Lease, LeaseOutcome, RemovalListener, Selector,
+    InvalidationBus, Lease, LeaseOutcome, RemovalListener, Selector, Timestamp,
 };
 use futures_util::StreamExt;
 
@@ -74,8 +74,13 @@ impl<S: CacheStore> CacheStore for Planted<S> {
         self.inner.peek_fresh(key)
     }
 
-    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
-        let value = self.inner.peek_value(key, of)?;
+    fn peek_value(
+        &self,
+        key: &str,
+        of: TypeId,
+        before: Timestamp,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let value = self.inner.peek_value(key, of, before)?;
         self.values.fetch_add(1, Ordering::Relaxed);
         Some(value)
     }

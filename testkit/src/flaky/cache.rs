@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::{
     BoxFuture, CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, InvalidationBus,
-    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, Timestamp,
 };
 
 use super::faults::{Faults, Stage};
@@ -98,8 +98,13 @@ impl<S: CacheStore> CacheStore for FlakyCache<S> {
         if self.remote { None } else { self.inner.peek_fresh(key) }
     }
 
-    fn peek_value(&self, key: &str, of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
-        if self.remote { None } else { self.inner.peek_value(key, of) }
+    fn peek_value(
+        &self,
+        key: &str,
+        of: TypeId,
+        before: Timestamp,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        if self.remote { None } else { self.inner.peek_value(key, of, before) }
     }
 
     fn keep_value(&self, key: &str, entry: &Entry) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::{
     BoxFuture, CacheError, CacheService, CacheStats, CacheStore, Clock, Entry, InvalidationBus,
-    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector,
+    Lease, LeaseOutcome, Loader, ManyLoader, Policy, RemovalListener, Selector, Timestamp,
 };
 
 use super::cache::MockCacheService;
@@ -28,7 +28,12 @@ impl CacheStore for MockCacheService {
     }
 
     /// Nothing is at hand: every read asks for the entry, as a test expects it.
-    fn peek_value(&self, _key: &str, _of: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
+    fn peek_value(
+        &self,
+        _key: &str,
+        _of: TypeId,
+        _before: Timestamp,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }
 
