@@ -157,9 +157,11 @@ impl Inner {
     }
 
     /// Keeps what was loaded and is in the far tier now, as a write does: no read that began before
-    /// is kept in its place.
-    pub(crate) async fn keep_loaded(&self, lease: Option<Lease>, entry: Entry) {
-        let (Some(lease), Some(near)) = (lease, self.serving()) else { return };
+    /// is kept in its place, and nothing older stays where this cannot be kept.
+    pub(crate) async fn keep_loaded(&self, key: &str, lease: Option<Lease>, entry: Entry) {
+        let (Some(lease), Some(near)) = (lease, self.serving()) else {
+            return drop(self.near_remove(&Selector::key(key)).await);
+        };
         if !matches!(near.fill_or_remove(lease, self.near_form(entry)).await, Ok(true)) {
             bump(&self.counters.near_refused);
         }
@@ -422,7 +424,7 @@ impl Inner {
     }
 
     /// Tells the bus, if there is one.
-    async fn tell(&self, what: &Selector) -> Result<(), CacheError> {
+    pub(crate) async fn tell(&self, what: &Selector) -> Result<(), CacheError> {
         let Some(bus) = &self.bus else { return Ok(()) };
         bump(&self.counters.told);
         self.guarded(&self.bus_breaker, bus.publish(what)).await
@@ -455,7 +457,8 @@ impl Inner {
         }
     }
 
-    fn owe_bus(&self, what: &Selector) {
+    /// The other nodes do not know.
+    pub(crate) fn owe_bus(&self, what: &Selector) {
         if self.bus.is_some() {
             self.untold.add(what);
             self.owed.notify_one();

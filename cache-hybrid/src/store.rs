@@ -303,7 +303,7 @@ impl CacheStore for TieredStore {
         let filled = filled.await;
         // Else the key has changed, or nobody knows whether it has: a removal by hand is not told.
         if matches!(filled, Ok(true)) {
-            inner.keep_loaded(near_lease, entry).await;
+            inner.keep_loaded(&name, near_lease, entry).await;
         }
         self.give_back(unused);
         // The bus tells other nodes. A load of this one may wait as well: it was detached.

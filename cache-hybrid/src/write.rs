@@ -7,7 +7,8 @@
 //!
 //! - read: R1 near lease · R2 read far · R3 commit
 //! - removal: D1 revoke and purge near · D2 remove far (and tell) · D3 revoke and purge near
-//! - load: L1 near lease · L2 far lease · L3 loader · L4 fill far · L5 commit as W4 does, if far was filled
+//! - load: L1 near lease · L2 far lease · L3 loader · L4 fill far · L5 commit or purge as W4 does, once
+//!   the far tier has said that it was filled
 //! - write: W1 revoke and purge near · W2 near lease · W3 write far (and tell) · W4 commit and
 //!   revoke every other lease, or purge near (`CacheStore::fill_or_remove`)
 //!

@@ -93,6 +93,24 @@ async fn p1_07_a_late_read_does_not_replace_a_loaded_value() {
     assert!(b.holds("k").is_none_or(|near| near == 2));
 }
 
+/// A load that began while nothing was kept near ends as a write does all the same.
+#[tokio::test]
+async fn p1_07_a_load_from_before_the_bus_was_up_leaves_no_older_value_near() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    a.set("k", 1).await;
+    fleet.hub.disconnect_subscribers(&b.end);
+    eventually(|| !b.serves()).await;
+    let refresh = b.cache.tiers().lease_to_replace("k", TTL).await.unwrap();
+    let LeaseOutcome::Granted(lease) = refresh else { unreachable!("nobody else has it") };
+    fleet.hub.reconnect(&b.end);
+    eventually(|| b.serves()).await;
+    assert_eq!(b.get("k").await, Some(1));
+    let entry = Entry::encode(&2_u64, &Policy::ttl(TTL)).unwrap();
+    assert!(b.cache.tiers().fill(lease, entry).await.unwrap());
+    assert_eq!(b.get("k").await, Some(2), "near it was still what had been read before");
+}
+
 #[tokio::test]
 async fn p1_13_overlapping_writes_leave_the_tiers_in_agreement() {
     // Each order in which two writes can begin, reach the far tier and end.
