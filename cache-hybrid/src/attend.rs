@@ -110,15 +110,30 @@ async fn replay(weak: Weak<Inner>) {
     }
 }
 
-impl Inner {
-    /// Tells of writes that were gathered. They are owed until that is done, so that none is lost
-    /// with this future.
-    pub(crate) async fn tell_gathered(&self, mut gathered: Gathered) {
-        self.untold.add(&Selector::Keys(std::mem::take(&mut gathered.keys)));
-        let told = self.told().await;
-        if told.is_err() {
-            self.owed.notify_one();
+/// What is being told. Dropped before that is done, it is owed.
+struct Untold<'a> {
+    inner: &'a Inner,
+    what: Option<&'a Selector>,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if let Some(what) = self.what {
+            self.inner.owe_bus(what);
         }
+    }
+}
+
+impl Inner {
+    /// Tells of writes that were gathered. They are owed if that fails, or if this future is dropped.
+    pub(crate) async fn tell_gathered(&self, mut gathered: Gathered) {
+        let what = Selector::Keys(std::mem::take(&mut gathered.keys));
+        let mut untold = Untold { inner: self, what: Some(&what) };
+        let told = self.tell(&what).await;
+        if told.is_ok() {
+            untold.what = None;
+        }
+        drop(untold);
         gathered.told(told);
     }
 

@@ -196,6 +196,27 @@ async fn p2_01_a_write_waits_for_its_telling_however_short_calls_are() {
     assert_eq!(b.get("k").await, Some(2));
 }
 
+/// Whatever is owed besides, and however little of it is kept.
+#[tokio::test]
+async fn p2_01_writes_that_are_told_together_are_all_told() {
+    let fleet = Fleet::new();
+    let a = fleet.built(|tiers| tiers.replay_capacity(1));
+    eventually(|| a.serves()).await;
+    let b = fleet.node().await;
+    let (first, second) = ([("x", 1_u64), ("y", 1)], [("x", 2_u64), ("y", 2)]);
+    a.cache.set_many(&first, TTL).await.unwrap();
+    let_others_run().await;
+    assert_eq!((b.get("x").await, b.get("y").await), (Some(1), Some(1)));
+    let mut writing = pin!(a.cache.set_many(&second, TTL));
+    assert!(poll_once(&mut writing).is_pending(), "they are told of in a millisecond");
+    let_others_run().await;
+    fleet.clock.advance(Duration::from_millis(1));
+    writing.await.unwrap();
+    let_others_run().await;
+    assert_eq!((b.get("x").await, b.get("y").await), (Some(2), Some(2)));
+    assert_eq!(a.cache.tiers().tier_stats().replays_dropped, 0);
+}
+
 #[tokio::test]
 async fn writes_of_different_keys_are_told_at_once() {
     let fleet = Fleet::new();
