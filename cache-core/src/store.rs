@@ -263,7 +263,9 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     }
 
     /// The value of a fresh entry, if the store has it at hand decoded as the type `of`: the
-    /// shortest way to a hit. `None` says nothing about the entry.
+    /// shortest way to a hit. `None` says nothing about the entry. The caller, who downcasts it in
+    /// any case, finds out whether it really is one: a store may answer with another now and then,
+    /// if that saves a hit the second look.
     ///
     /// `before` is another deadline of the caller's, on the system's clock: if it has passed when
     /// the value is found, by the [cheap clock](Clock::coarse_now) at the latest, the answer is

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cache_core::memory::{Address, KeyHash, Live, MemoryEngine, Slot, Swept};
+use cache_core::memory::{Address, KeyHash, Live, MemoryEngine, Slot, Summary, Swept, TypeTag};
 use cache_core::{CacheError, ErrorKind, Timestamp};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
@@ -138,18 +138,28 @@ impl MemoryEngine for QuickEngine {
 
     #[inline]
     fn get(&self, at: Address<'_>) -> Option<Slot> {
-        self.cache.get(&Probe(at))?.into_slot()
+        let counted = COUNTED.replace(None) == Some(at.hash);
+        if counted { self.peek(at) } else { self.cache.get(&Probe(at))?.into_slot() }
     }
 
     #[inline]
-    fn value(&self, at: Address<'_>) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
+    fn value(
+        &self,
+        at: Address<'_>,
+        of: TypeTag,
+    ) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
         match Held::lightly(|| self.cache.get(&Glimpse(at)))? {
-            Held::Glance { value, fresh_until } => Some((value?, fresh_until)),
-            Held::Kept { .. } => None,
+            Held::Glance { value: Some(value), summary } if summary.decoded_as() == of => {
+                Some((value, summary.surely_fresh_until()))
+            }
+            _ => {
+                COUNTED.set(Some(at.hash));
+                None
+            }
         }
     }
 
-    fn keep_value(&self, at: Address<'_>, slot: Slot) {
+    fn keep_value(&self, at: Address<'_>, mut slot: Slot) {
         let key = Key(at.key.into());
         let held = Held::Kept { value: slot.decoded(), slot };
         let (bytes, mut dropped) = (held.bytes(&key), Dropped::to_be_counted());
@@ -370,11 +380,14 @@ enum Held {
     /// has no value.
     Kept { slot: Slot, value: Option<Arc<dyn Any + Send + Sync>> },
     /// A light clone.
-    Glance { value: Option<Arc<dyn Any + Send + Sync>>, fresh_until: Timestamp },
+    Glance { value: Option<Arc<dyn Any + Send + Sync>>, summary: Summary },
 }
 
 thread_local! {
     static LIGHT: Cell<bool> = const { Cell::new(false) };
+    /// The hash of what was found last without its value. Who asked for the value asks for the slot
+    /// next, which is the same use: counted twice, what was read once would be taken for hot.
+    static COUNTED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 impl Held {
@@ -413,11 +426,11 @@ impl Clone for Held {
     fn clone(&self) -> Self {
         match self {
             Self::Kept { slot, value } if LIGHT.get() => {
-                Self::Glance { value: value.clone(), fresh_until: slot.surely_fresh_until() }
+                Self::Glance { value: value.clone(), summary: slot.summary() }
             }
             Self::Kept { slot, .. } => Self::Kept { slot: slot.clone(), value: None },
-            Self::Glance { value, fresh_until } => {
-                Self::Glance { value: value.clone(), fresh_until: *fresh_until }
+            Self::Glance { value, summary } => {
+                Self::Glance { value: value.clone(), summary: *summary }
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What a bounded concurrent map must do to become a store.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -42,12 +42,29 @@ pub struct Address<'a> {
     pub key: &'a str,
 }
 
+/// Tells most types apart, in two bytes: the same type has the same, and so has one other in 65,536.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeTag(u16);
+
+impl TypeTag {
+    /// The tag of that type.
+    #[must_use]
+    #[inline]
+    pub fn of(of: TypeId) -> Self {
+        let mut hasher = Passthrough::default();
+        of.hash(&mut hasher);
+        Self(hasher.finish() as u16)
+    }
+}
+
 /// What an engine keeps under a key. Two words; cheap to clone.
 #[derive(Clone)]
 pub struct Slot {
     body: Body,
     /// Ties the entry to its one record in the sweep.
     ticket: u8,
+    /// Of the type as which the value has been decoded, once [asked for](Self::decoded).
+    decoded_as: TypeTag,
     /// Its freshness ends then or up to a second later.
     fresh_until: Tick,
 }
@@ -56,7 +73,7 @@ impl Slot {
     /// Keeps a settled entry.
     pub(crate) fn new(entry: Entry, ticket: u8) -> Self {
         let fresh_until = Tick::of_micros(entry.fresh_until().as_micros());
-        Self { body: entry.into_body(), ticket, fresh_until }
+        Self { body: entry.into_body(), ticket, decoded_as: TypeTag(0), fresh_until }
     }
 
     /// The entry.
@@ -71,10 +88,19 @@ impl Slot {
         self.body.is(entry.body())
     }
 
-    /// The value, if it has been decoded.
+    /// The value, if it has been decoded; the slot knows of [what type](Self::decoded_as) from then on.
     #[must_use]
-    pub fn decoded(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.body.decoded().cloned()
+    pub fn decoded(&mut self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let value = self.body.decoded()?;
+        self.decoded_as = TypeTag::of((**value).type_id());
+        Some(Arc::clone(value))
+    }
+
+    /// What a hit has to know of it, without a look at what the slot points to.
+    #[must_use]
+    #[inline]
+    pub fn summary(&self) -> Summary {
+        Summary { fresh_until: self.fresh_until, decoded_as: self.decoded_as }
     }
 
     /// How many bytes the encoded value has.
@@ -87,14 +113,6 @@ impl Slot {
     #[must_use]
     pub fn ticket(&self) -> u8 {
         self.ticket
-    }
-
-    /// A time up to which it is fresh, at most about a second before its freshness ends. Known
-    /// without a look at what the slot points to.
-    #[must_use]
-    #[inline]
-    pub fn surely_fresh_until(&self) -> Timestamp {
-        Timestamp::from_micros(self.fresh_until.micros())
     }
 
     #[inline]
@@ -114,6 +132,29 @@ impl Slot {
 
     pub(crate) fn touch(&self, now: Timestamp) {
         self.body.touch(now);
+    }
+}
+
+/// What a hit has to know of a [`Slot`]. One word.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    fresh_until: Tick,
+    decoded_as: TypeTag,
+}
+
+impl Summary {
+    /// A time up to which it is fresh, at most about a second before its freshness ends.
+    #[must_use]
+    #[inline]
+    pub fn surely_fresh_until(self) -> Timestamp {
+        Timestamp::from_micros(self.fresh_until.micros())
+    }
+
+    /// The tag of the type of what [`decoded`](Slot::decoded) has given.
+    #[must_use]
+    #[inline]
+    pub fn decoded_as(self) -> TypeTag {
+        self.decoded_as
     }
 }
 
@@ -152,9 +193,14 @@ pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
     fn get(&self, at: Address<'_>) -> Option<Slot>;
 
     /// The decoded value under the key and until when it [surely is
-    /// fresh](Slot::surely_fresh_until), if the engine has it at hand; counts as a use for eviction.
-    fn value(&self, at: Address<'_>) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
-        let _ = at;
+    /// fresh](Summary::surely_fresh_until), if the engine has it at hand and its type has that tag; counts
+    /// as a use for eviction.
+    fn value(
+        &self,
+        at: Address<'_>,
+        of: TypeTag,
+    ) -> Option<(Arc<dyn Any + Send + Sync>, Timestamp)> {
+        let _ = (at, of);
         None
     }
 

@@ -9,5 +9,7 @@ mod store;
 mod stripes;
 mod sweep;
 
-pub use engine::{Address, KeyHash, Live, MemoryEngine, Passthrough, Slot, Swept};
+pub use engine::{
+    Address, KeyHash, Live, MemoryEngine, Passthrough, Slot, Summary, Swept, TypeTag,
+};
 pub use store::{MemoryConfig, MemoryStore};

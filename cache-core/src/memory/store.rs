@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::engine::{Address, KeyHash, MemoryEngine, Slot, Swept};
+use super::engine::{Address, KeyHash, MemoryEngine, Slot, Swept, TypeTag};
 use super::stripes::Stripes;
 use super::sweep::{Hand, Pass, Record, Tick};
 use crate::{
@@ -312,9 +312,9 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
         before: Timestamp,
     ) -> Option<Arc<dyn Any + Send + Sync>> {
         // In the last second before its freshness ends the entry itself is asked.
-        let (value, fresh_until) = self.engine.as_ref()?.value(self.address(key))?;
-        let clock = &self.config.clock;
-        ((*value).type_id() == of && clock.is_before_both(fresh_until, before)).then_some(value)
+        let engine = self.engine.as_ref()?;
+        let (value, fresh_until) = engine.value(self.address(key), TypeTag::of(of))?;
+        self.config.clock.is_before_both(fresh_until, before).then_some(value)
     }
 
     fn keep_value(&self, key: &str, entry: &Entry) {
