@@ -9,7 +9,7 @@ use cache_core::{ConcurrencyServiceExt, HeldLock, LockOptions};
 use cache_redis::{Call, Lane};
 use cache_testkit::RedisServer;
 use redis_common::process::{Process, listen, process, say};
-use redis_common::{at_rest, patient, scripts};
+use redis_common::{at_rest, attempts, patient};
 
 const PROCESSES: usize = 8;
 /// Real time: how many sections fit into it is what is compared.
@@ -39,7 +39,7 @@ fn looper() {
                 let count: Option<u64> = redis.query(CALL, &read).await.unwrap();
                 // Real time: a second holder would read the same count meanwhile.
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                let mut write = redis::cmd("SET");
+                let mut write = redis::cmd("MSET");
                 write.arg("count").arg(count.unwrap_or(0) + 1);
                 redis.query::<()>(CALL, &write).await.unwrap();
                 u64::from(held.fencing_token())
@@ -63,13 +63,11 @@ fn p4_08_each_of_eight_processes_has_its_share() {
     processes.iter_mut().for_each(|process| process.tell("go"));
     let shares: Vec<u64> =
         processes.iter_mut().map(|process| process.says().parse().unwrap()).collect();
-    let asked = scripts(&server);
     let sections: u64 = shares.iter().sum();
     assert_eq!(server.command(&["GET", "count"]).text(), sections.to_string());
     let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
     assert!(*most * 10 <= *least * 12, "{shares:?}");
-    // One to come into the queue, and one to release.
-    let attempts = asked - sections;
+    let attempts = attempts(&server);
     assert!(attempts * 10 <= sections * 11, "{attempts} attempts for {sections} sections");
     server.command(&["DEL", "count"]);
     at_rest(&server);

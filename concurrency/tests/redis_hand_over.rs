@@ -4,14 +4,14 @@
 mod redis_common;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, LockErrorKind};
-use cache_redis::{Channel, ChannelEvent};
+use cache_redis::{Channel, ChannelEvent, RedisConfig};
 use cache_testkit::{RedisServer, eventually};
 use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
-use redis_common::{at_rest, hold, holder, patient, queued};
+use redis_common::{at_rest, hold, holder, patient, pttl, queued};
 use tokio::task::JoinHandle;
 
 /// Waits for `k` in a task.
@@ -112,4 +112,51 @@ async fn p4_28_a_waiter_behind_many_who_cannot_be_told_is_next_all_the_same() {
     guard.release().await.unwrap();
     assert_eq!(holder(&server).unwrap(), token.into_bytes(), "it was passed over");
     waiter.await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_26_a_lock_that_is_handed_over_has_its_whole_lease_at_once() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let mut shortest = Duration::MAX;
+    // The shortest counts: a machine that is busy makes it longer, and nothing shorter.
+    for _ in 0..10 {
+        let guard = hold(&locks).await;
+        let waiter = waits(&other);
+        eventually(|| queued(&server) == 1).await;
+        guard.release().await.unwrap();
+        let next = waiter.await.unwrap();
+        let began = Instant::now();
+        eventually(|| pttl(&server) > 20_000).await;
+        shortest = shortest.min(began.elapsed());
+        next.check().unwrap();
+        next.release().await.unwrap();
+    }
+    assert!(shortest < Duration::from_millis(50), "{shortest:?} with two seconds only");
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_may_be_old_is_asked_for() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    let seldom = RedisConfig::from_url(&server.url())
+        .unwrap()
+        .heartbeat_interval(Duration::from_secs(2))
+        .heartbeat_timeout(Duration::from_secs(5));
+    let other = RedisConcurrencyService::connect(seldom).await.unwrap();
+    let guard = hold(&locks).await;
+    let waiter = waits(&other);
+    eventually(|| queued(&server) == 1).await;
+    // It asks at once and then every two seconds.
+    let listens = || server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+    eventually(|| listens().contains("cmd=role")).await;
+    // Real time: what is said from now on may be as old as this for all that it knows.
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    guard.release().await.unwrap();
+    let next = waiter.await.unwrap();
+    let left = next.remaining();
+    assert!(left >= Duration::from_millis(800), "it begins with {left:?}");
+    next.release().await.unwrap();
+    at_rest(&server);
 }

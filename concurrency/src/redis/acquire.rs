@@ -6,7 +6,8 @@
 //!    dropped there, which gives the lock back.
 //! 3. The lease counts from before the attempt was sent. An answer after its end is no lock.
 //! 4. A hand-over that is known to be young is a grant, valid from the latest moment that is known
-//!    to be before it. It is made for a claim's time only, and so renewed soon.
+//!    to be before it. It is made for a claim's time only, and so renewed at once, while its
+//!    section begins.
 //! 5. Whatever may have been granted without our knowing is taken back, and its token is not used
 //!    again.
 
@@ -31,6 +32,9 @@ use crate::stats::bump;
 
 /// For how long it is tried to take back what the server has refused to do.
 const REFUSED: Duration = Duration::from_secs(1);
+/// What a hand-over made for a claim's time must have left. With heartbeats once a second, which is
+/// usual, it has.
+const LEAST: Duration = Duration::from_millis(800);
 
 /// One caller's request.
 #[derive(Clone)]
@@ -138,8 +142,10 @@ pub(crate) fn claim(
 ) -> Result<LockGuard, LockGuard> {
     let Some(after) = hand_over.after else { return Err(gate) };
     let span = request.terms.lease.min(CLAIM);
-    // A renewal needs time to be made, and to be made again.
-    let soon = inner.clock.now() + span / 4;
+    // A renewal needs time to be made, and to be made again: a Redis that hangs for so long takes
+    // a lease that was to last.
+    let least = if span < request.terms.lease { LEAST } else { span / 4 };
+    let soon = inner.clock.now() + least;
     if !request.terms.renew || inner.confirm || valid_until(after, span) < soon {
         return Err(gate);
     }
@@ -162,8 +168,8 @@ fn hold(
     let renew_at = match (terms.renew, span == terms.lease) {
         (false, _) => Timestamp::MAX,
         (true, true) => since + span / 3,
-        // Soon, and not at once: many sections are over by then.
-        (true, false) => granted + span / 20,
+        // Until it is renewed a halt of that time lets others in, however long the lease is to be.
+        (true, false) => granted,
     };
     let (names, token) = (Arc::clone(names), token.clone());
     let hold = Arc::new(Hold::new(names, token, lease.clone(), *terms, hold_until, gate));

@@ -70,6 +70,15 @@ pub(crate) fn scripts(server: &RedisServer) -> u64 {
     server.commandstats().get("evalsha").copied().unwrap_or(0)
 }
 
+/// How often somebody has asked for a lock since the statistics were reset, if nothing else has written
+/// strings and hashes: each was granted it, other than by a hand-over, or is in the queue.
+pub(crate) fn attempts(server: &RedisServer) -> u64 {
+    let stats = server.commandstats();
+    let of = |command: &str| stats.get(command).copied().unwrap_or(0);
+    // A grant is two strings, its fence and its token.
+    of("hset") + of("set") / 2 - of("publish")
+}
+
 /// The token under which `k` is held.
 pub(crate) fn holder(server: &RedisServer) -> Option<Vec<u8>> {
     server.command(&["GET", LOCK]).bytes().map(<[u8]>::to_vec)
