@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use tokio::runtime::Handle;
 
 use crate::inner::Inner;
+use crate::replay::{Kind, Owed};
 use crate::stats::bump;
 use crate::teller::Gathered;
 
@@ -102,8 +103,10 @@ async fn replay(weak: Weak<Inner>) {
         clock.sleep(RETRY).await;
         let Some(inner) = weak.upgrade() else { return };
         // Again and again, as long as something is owed.
-        if inner.missed.len() > 0 {
-            inner.begin_replay();
+        for kind in Kind::BOTH {
+            if inner.missed.owed_of(kind) != Owed::Nothing {
+                inner.begin_replay(kind);
+            }
         }
         let _ = inner.told().await;
         inner.give_back().await;

@@ -62,8 +62,30 @@ impl Breaker {
         !self.calm.load(Ordering::Acquire) && self.state.lock().retry_at.is_some()
     }
 
+    /// A call within its budget, unless the other side does not answer at present.
+    pub(crate) async fn guard<T, F>(
+        &self,
+        budget: Duration,
+        call: impl FnOnce() -> F,
+    ) -> Result<T, CacheError>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
+        let permit = self.admit()?;
+        let result = tokio::select! {
+            biased;
+            result = call() => result,
+            () = self.clock.sleep_until(permit.begun + budget) => {
+                let message = format!("no answer within {budget:?}");
+                Err(CacheError::new(ErrorKind::Timeout, message))
+            }
+        };
+        permit.report(&result);
+        result
+    }
+
     /// Lets a call through, or says that it would be in vain.
-    pub(crate) fn admit(&self) -> Result<Permit<'_>, CacheError> {
+    fn admit(&self) -> Result<Permit<'_>, CacheError> {
         if !self.calm.load(Ordering::Acquire) {
             let mut state = self.state.lock();
             if let Some(retry_at) = &mut state.retry_at {
@@ -81,10 +103,6 @@ impl Breaker {
 }
 
 impl Permit<'_> {
-    pub(crate) fn begun(&self) -> Timestamp {
-        self.begun
-    }
-
     pub(crate) fn report<T>(self, result: &Result<T, CacheError>) {
         let failed = |error: &CacheError| {
             matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)

@@ -1,7 +1,6 @@
 //! What the clones of a store share, and how each tier is asked.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use cache_core::{
     RemovalListener, Selector, TracedKeys,
 };
 use parking_lot::{Mutex, RwLock};
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
+use crate::catch_up::Turns;
 use crate::leases::Unused;
 use crate::replay::{Owed, Replay};
 use crate::spans::Asked;
@@ -25,9 +24,6 @@ use crate::waiters::Waiters;
 
 /// How long a caller's removal by prefix may take in all.
 const SWEEP_BUDGET: Duration = Duration::from_secs(60);
-/// How long it may take when it is replayed and nobody waits: given up sooner, a long one would
-/// begin anew for ever. Each step of it has a budget of its own.
-const REPLAYED_SWEEP_BUDGET: Duration = Duration::from_secs(3_600);
 /// How long a lease on the near tier lasts that a read of the far one takes: longer than any read.
 const READ_LEASE: Duration = Duration::from_secs(60);
 
@@ -57,7 +53,7 @@ pub(crate) struct Inner {
     pub(crate) terms: Terms,
     pub(crate) clock: Clock,
     pub(crate) trust: Trust,
-    pub(crate) far_breaker: Breaker,
+    pub(crate) far_breaker: Arc<Breaker>,
     pub(crate) bus_breaker: Breaker,
     /// What the far tier has missed.
     pub(crate) missed: Replay,
@@ -65,14 +61,10 @@ pub(crate) struct Inner {
     pub(crate) untold: Replay,
     /// Leases of the far tier that nobody uses any more.
     pub(crate) unused: Unused,
-    /// Held by the task that replays.
-    replaying: Arc<tokio::sync::Mutex<()>>,
-    /// What that task replays has to be looked for, which may take long.
-    sweeping: AtomicBool,
-    /// Whether its last step went well: changes with each.
-    replayed: watch::Sender<bool>,
-    /// For that task.
-    own: Weak<Self>,
+    /// Who replays that.
+    pub(crate) turns: Turns,
+    /// For them.
+    pub(crate) own: Weak<Self>,
     pub(crate) teller: Teller,
     pub(crate) waiters: Waiters,
     pub(crate) listeners: RwLock<Vec<RemovalListener>>,
@@ -81,7 +73,7 @@ pub(crate) struct Inner {
     pub(crate) gathered: Arc<Notify>,
     /// Something is owed that is to be replayed.
     pub(crate) owed: Arc<Notify>,
-    /// Those of `attend.rs`, which end with this.
+    /// Those of `attend.rs` and `catch_up.rs`, which end with this.
     pub(crate) tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -96,14 +88,12 @@ impl Inner {
         let Parts { near, far, bus, replays } = parts;
         Arc::new_cyclic(|own| Self {
             trust: Trust::new(clock.clone(), bus.is_some(), terms.grace),
-            far_breaker: Breaker::new("the far tier", clock.clone(), terms.far_timeout),
+            far_breaker: Arc::new(Breaker::new("the far tier", clock.clone(), terms.far_timeout)),
             bus_breaker: Breaker::new("the bus", clock.clone(), terms.far_timeout),
             missed: Replay::new(replays),
             untold: Replay::new(replays),
             unused: Unused::default(),
-            replaying: Arc::default(),
-            sweeping: AtomicBool::new(false),
-            replayed: watch::Sender::new(true),
+            turns: Turns::default(),
             own: own.clone(),
             teller: Teller::new(clock.clone()),
             waiters: Waiters::default(),
@@ -221,7 +211,7 @@ impl Inner {
     where
         F: Future<Output = Result<T, CacheError>>,
     {
-        self.spanned(asked, self.ask_far_in_time(far, keys, call))
+        self.terms.spanned(asked, self.ask_far_in_time(far, keys, call))
     }
 
     async fn ask_far_in_time<'a, T, F>(
@@ -236,177 +226,28 @@ impl Inner {
         let mut budget = self.terms.far_timeout;
         if self.missed.owed(keys.clone()) != Owed::Nothing {
             let begun = self.clock.now();
-            let is_owed = || self.missed.owed(keys.clone()) != Owed::Nothing;
-            self.caught_up(is_owed, budget).await?;
+            self.caught_up(|| self.missed.owed(keys.clone()), budget).await?;
             budget = budget.saturating_sub(begun.until(self.clock.now()));
         }
-        self.guarded_for(budget, &self.far_breaker, || call(far)).await
-    }
-
-    /// A call within its budget, unless the other side does not answer at present.
-    async fn guarded<T>(
-        &self,
-        breaker: &Breaker,
-        call: impl Future<Output = Result<T, CacheError>>,
-    ) -> Result<T, CacheError> {
-        self.guarded_for(self.terms.far_timeout, breaker, || call).await
-    }
-
-    async fn guarded_for<T, F>(
-        &self,
-        budget: Duration,
-        breaker: &Breaker,
-        call: impl FnOnce() -> F,
-    ) -> Result<T, CacheError>
-    where
-        F: Future<Output = Result<T, CacheError>>,
-    {
-        let permit = breaker.admit()?;
-        let result = tokio::select! {
-            biased;
-            result = call() => result,
-            () = self.clock.sleep_until(permit.begun() + budget) => {
-                let message = format!("no answer within {budget:?}");
-                Err(CacheError::new(ErrorKind::Timeout, message))
-            }
-        };
-        permit.report(&result);
-        result
-    }
-
-    /// Has what the far tier has missed replayed, until nothing is owed of what the caller asks for:
-    /// what the far tier holds of it may be out of date till then.
-    pub(crate) async fn caught_up(
-        &self,
-        is_owed: impl Fn() -> bool,
-        budget: Duration,
-    ) -> Result<(), CacheError> {
-        let behind = || {
-            let message = "an invalidation that the far tier has missed is being replayed";
-            Err(CacheError::new(ErrorKind::Unavailable, message))
-        };
-        let until = self.clock.now() + budget;
-        let mut replayed = self.replayed.subscribe();
-        while is_owed() {
-            // A sweep may take long: nobody waits for one that others have begun.
-            if self.sweeping.load(Ordering::Acquire) {
-                return behind();
-            }
-            self.begin_replay();
-            let went_well = tokio::select! {
-                biased;
-                _ = replayed.changed() => *replayed.borrow_and_update(),
-                () = self.clock.sleep_until(until) => false,
-            };
-            if !went_well {
-                return behind();
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins to replay what the far tier has missed, unless that is under way; then the bus is
-    /// told of it.
-    ///
-    /// In a task of its own, which ends by itself: a sweep may take long, and neither calls nor the
-    /// bus wait for that; and one that was given up with its caller would begin anew with each.
-    pub(crate) fn begin_replay(&self) {
-        let (Some(own), Ok(runtime)) = (self.own.upgrade(), Handle::try_current()) else { return };
-        let Ok(turn) = Arc::clone(&self.replaying).try_lock_owned() else { return };
-        drop(runtime.spawn(async move {
-            let replayed = own.replay().await;
-            drop(turn);
-            own.replayed.send_replace(replayed);
-            // What could not be told is owed, and tried again.
-            let _ = own.told().await;
-        }));
-    }
-
-    /// Replays all that is owed to the far tier; true if it has that then. One removal that fails
-    /// does not keep the others from being tried.
-    async fn replay(&self) -> bool {
-        let Some(far) = &self.far else { return true };
-        loop {
-            let (batches, mut went_well) = (self.missed.batches(), true);
-            if batches.is_empty() {
-                tracing::debug!("the far tier has what it had missed of invalidations");
-                return true;
-            }
-            for batch in batches {
-                let sweep = Sweep::of(&self.sweeping, &batch.what);
-                let replayed = self.replay_one(&**far, &batch.what).await;
-                drop(sweep);
-                match replayed {
-                    Ok(()) => {
-                        // The bus may be lost for longer: that keeps nobody from the far tier.
-                        self.owe_bus(&batch.what);
-                        self.missed.done(&batch);
-                        self.replayed.send_replace(true);
-                    }
-                    Err(error) if is_refused(&error) => {
-                        tracing::error!(%error, "the far tier refuses an invalidation for good");
-                        self.missed.give_up(&batch);
-                    }
-                    Err(_) => went_well = false,
-                }
-                if self.far_breaker.is_open() {
-                    return false;
-                }
-            }
-            if !went_well {
-                return false;
-            }
-        }
-    }
-
-    async fn replay_one(&self, far: &dyn CacheStore, what: &Selector) -> Result<(), CacheError> {
-        let budget = match what {
-            Selector::Keys(_) => self.terms.far_timeout,
-            _ => REPLAYED_SWEEP_BUDGET,
-        };
-        let replayed = self.guarded_for(budget, &self.far_breaker, || far.remove(what));
-        self.spanned(Asked::selected("replay", what), replayed).await.map(drop)
-    }
-
-    /// Tells what could not be told.
-    pub(crate) async fn told(&self) -> Result<(), CacheError> {
-        for batch in self.untold.batches() {
-            self.tell(&batch.what).await?;
-            self.untold.done(&batch);
-        }
-        Ok(())
-    }
-
-    /// Gives leases back that nobody uses any more, so that other nodes need not wait until they
-    /// have run out.
-    pub(crate) async fn give_back(&self) {
-        let Some(far) = &self.far else { return };
-        while let Some(lease) = self.unused.next(self.clock.now()) {
-            let key = lease.key().to_owned();
-            let given = self.guarded(&self.far_breaker, far.abandon(lease.clone())).await;
-            if given.is_err() {
-                return self.unused.add(lease);
-            }
-            self.waiters.wake_key(&key);
-        }
+        self.far_breaker.guard(budget, || call(far)).await
     }
 
     /// Removes in the far tier and tells the bus. What does not reach them is owed.
     pub(crate) async fn remove_far(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
-        let (budget, breaker) = (self.removal_budget(what), &self.far_breaker);
+        let (budget, breaker) = (self.removal_budget(what), &*self.far_breaker);
         let asked = Asked::selected("remove", what);
         match (&self.far, &self.bus) {
             // A bus that the far tier knows: one call, which is up or down as a whole.
             (Some(far), Some(bus)) if bus.as_any().is_some() => {
                 bump(&self.counters.told);
                 let remove = || far.remove_and_tell(what, &**bus);
-                let removed = self.guarded_for(budget, breaker, remove);
-                let removed = self.spanned(asked, removed).await;
+                let removed = breaker.guard(budget, remove);
+                let removed = self.terms.spanned(asked, removed).await;
                 removed.inspect_err(|error| self.owe_unless_refused(error, what))
             }
             (Some(far), _) => {
-                let removed = self.guarded_for(budget, breaker, || far.remove(what));
-                let removed = self.spanned(asked, removed).await;
+                let removed = breaker.guard(budget, || far.remove(what));
+                let removed = self.terms.spanned(asked, removed).await;
                 let removed = removed.inspect_err(|error| self.owe_unless_refused(error, what))?;
                 self.tell_or_owe(what).await.map(|()| removed)
             }
@@ -427,7 +268,7 @@ impl Inner {
     pub(crate) async fn tell(&self, what: &Selector) -> Result<(), CacheError> {
         let Some(bus) = &self.bus else { return Ok(()) };
         bump(&self.counters.told);
-        self.guarded(&self.bus_breaker, bus.publish(what)).await
+        self.bus_breaker.guard(self.terms.far_timeout, || bus.publish(what)).await
     }
 
     pub(crate) async fn tell_or_owe(&self, what: &Selector) -> Result<(), CacheError> {
@@ -462,30 +303,6 @@ impl Inner {
         if self.bus.is_some() {
             self.untold.add(what);
             self.owed.notify_one();
-        }
-    }
-}
-
-/// Whether the other side has answered and will answer the same whenever it is asked.
-fn is_refused(error: &CacheError) -> bool {
-    !error.is_retryable() && !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
-}
-
-/// Says that a sweep is under way, until dropped.
-struct Sweep<'a>(Option<&'a AtomicBool>);
-
-impl<'a> Sweep<'a> {
-    fn of(sweeping: &'a AtomicBool, what: &Selector) -> Self {
-        let is_sweep = !matches!(what, Selector::Keys(_));
-        sweeping.store(is_sweep, Ordering::Release);
-        Self(is_sweep.then_some(sweeping))
-    }
-}
-
-impl Drop for Sweep<'_> {
-    fn drop(&mut self) {
-        if let Some(sweeping) = self.0 {
-            sweeping.store(false, Ordering::Release);
         }
     }
 }

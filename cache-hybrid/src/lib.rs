@@ -4,6 +4,7 @@ mod attend;
 mod breaker;
 mod builder;
 mod cache;
+mod catch_up;
 mod inner;
 mod latency;
 mod leases;

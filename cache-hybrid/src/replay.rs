@@ -2,11 +2,13 @@
 //!
 //! Rules:
 //!
-//! 1. Each key is kept once, with its last invalidation; so is each prefix. What a prefix or
-//!    everything covers is not kept besides.
+//! 1. Each key is kept once, with its last invalidation; so is each prefix. A prefix or everything
+//!    stands for what it covers of what was kept before.
 //! 2. There is a bound; beyond it the oldest is dropped and counted.
-//! 3. What is added while a replay is under way is replayed again: the replay may have come first.
-//! 4. Keys come before what has to be looked for: who waits for a key waits for no sweep.
+//! 3. What is added while a replay is under way is replayed again: the replay may have come first. So a
+//!    key is kept beside a sweep that covers it, and the sweep need not begin anew for each. It does
+//!    for a prefix within its own, and for keys beyond the bound.
+//! 4. Keys are apart from what has to be looked for: who waits for a key waits for no sweep.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,6 +50,27 @@ pub(crate) struct Batch {
     numbers: Vec<u64>,
 }
 
+/// What is replayed in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Keys,
+    /// What has to be looked for, which may take long.
+    Sweeps,
+}
+
+impl Kind {
+    pub(crate) const BOTH: [Self; 2] = [Self::Keys, Self::Sweeps];
+}
+
+impl Batch {
+    pub(crate) fn kind(&self) -> Kind {
+        match self.what {
+            Selector::Keys(_) => Kind::Keys,
+            _ => Kind::Sweeps,
+        }
+    }
+}
+
 /// Whether an invalidation that is kept concerns a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owed {
@@ -66,6 +89,21 @@ impl Queue {
             Some(What::All) => self.all = None,
             None => {}
         }
+    }
+
+    /// Forgets the oldest. True if it is lost with that: a key that a sweep covers is not.
+    fn drop_oldest(&mut self) -> bool {
+        let Some((&oldest, what)) = self.kept.first_key_value() else { return false };
+        let sweep = match what {
+            What::Key(key) => self.covering(key),
+            What::Prefix(_) | What::All => None,
+        };
+        self.forget(oldest);
+        match sweep {
+            Some(sweep) => self.keep(sweep),
+            None => return true,
+        }
+        false
     }
 
     /// Keeps it as the youngest.
@@ -95,12 +133,13 @@ impl Queue {
         Some(What::Prefix(prefix.to_owned()))
     }
 
-    fn add(&mut self, what: &Selector) {
+    fn add(&mut self, what: &Selector, capacity: usize) {
         match what {
             Selector::Keys(keys) => {
                 for key in keys {
-                    // Rule 3: the one that covers it may be under way.
-                    self.keep(self.covering(key).unwrap_or_else(|| What::Key(key.clone())));
+                    let is_full = self.kept.len() >= capacity && !self.keys.contains_key(key);
+                    let sweep = if is_full { self.covering(key) } else { None };
+                    self.keep(sweep.unwrap_or_else(|| What::Key(key.clone())));
                 }
             }
             Selector::Prefix(prefix) => {
@@ -127,6 +166,36 @@ impl Queue {
     }
 }
 
+impl Queue {
+    fn has_sweeps(&self) -> bool {
+        self.all.is_some() || !self.prefixes.is_empty()
+    }
+
+    /// In the order of their age.
+    fn batches(&self, kind: Kind) -> Vec<Batch> {
+        let (mut sweeps, mut keys) = (Vec::new(), Vec::new());
+        for (number, what) in &self.kept {
+            let what = match what {
+                What::Key(key) => {
+                    keys.push((*number, key));
+                    continue;
+                }
+                What::Prefix(prefix) => Selector::Prefix(prefix.clone()),
+                What::All => Selector::All,
+            };
+            sweeps.push(Batch { what, numbers: vec![*number] });
+        }
+        let together = |keys: &[(u64, &String)]| {
+            let (numbers, keys) = keys.iter().map(|(number, key)| (number, (*key).clone())).unzip();
+            Batch { what: Selector::Keys(keys), numbers }
+        };
+        match kind {
+            Kind::Keys => keys.chunks(BATCH).map(together).collect(),
+            Kind::Sweeps => sweeps,
+        }
+    }
+}
+
 impl Replay {
     pub(crate) fn new(capacity: usize) -> Self {
         let (queue, len) = (Mutex::default(), AtomicUsize::new(0));
@@ -143,11 +212,9 @@ impl Replay {
 
     pub(crate) fn add(&self, what: &Selector) {
         let mut queue = self.queue.lock();
-        queue.add(what);
+        queue.add(what, self.capacity);
         while queue.kept.len() > self.capacity {
-            let Some((&oldest, _)) = queue.kept.first_key_value() else { break };
-            queue.forget(oldest);
-            if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+            if queue.drop_oldest() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(
                     capacity = self.capacity,
                     "more invalidations fail than are kept for later: the oldest are dropped"
@@ -178,27 +245,25 @@ impl Replay {
         owed
     }
 
+    /// What is to be replayed of a kind, whichever keys it concerns.
+    pub(crate) fn owed_of(&self, kind: Kind) -> Owed {
+        let queue = self.queue.lock();
+        match kind {
+            Kind::Keys if !queue.keys.is_empty() => Owed::Key,
+            Kind::Sweeps if queue.has_sweeps() => Owed::Sweep,
+            Kind::Keys | Kind::Sweeps => Owed::Nothing,
+        }
+    }
+
     /// All that is to be replayed.
     pub(crate) fn batches(&self) -> Vec<Batch> {
         let queue = self.queue.lock();
-        let (mut batches, mut sweeps, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, what) in &queue.kept {
-            let what = match what {
-                What::Key(key) => {
-                    keys.push((*number, key));
-                    continue;
-                }
-                What::Prefix(prefix) => Selector::Prefix(prefix.clone()),
-                What::All => Selector::All,
-            };
-            sweeps.push(Batch { what, numbers: vec![*number] });
-        }
-        for keys in keys.chunks(BATCH) {
-            let (numbers, keys) = keys.iter().map(|(number, key)| (number, (*key).clone())).unzip();
-            batches.push(Batch { what: Selector::Keys(keys), numbers });
-        }
-        batches.append(&mut sweeps);
-        batches
+        [queue.batches(Kind::Keys), queue.batches(Kind::Sweeps)].into_iter().flatten().collect()
+    }
+
+    /// What of a kind is to be replayed.
+    pub(crate) fn batches_of(&self, kind: Kind) -> Vec<Batch> {
+        self.queue.lock().batches(kind)
     }
 
     /// It has been replayed; what was added again meanwhile has another number and stays.
@@ -249,12 +314,11 @@ mod tests {
         replay.add(&keys(&["x1", "b"]));
         replay.add(&Selector::Prefix("x".into()));
         assert_eq!(replay.len(), 2);
-        for more in [keys(&["x2"]), Selector::Prefix("x3".into()), Selector::Prefix("x".into())] {
+        for more in [Selector::Prefix("x3".into()), Selector::Prefix("x".into())] {
             replay.add(&more);
             assert_eq!(replay.len(), 2);
         }
         replay.add(&Selector::All);
-        replay.add(&keys(&["b", "c"]));
         replay.add(&Selector::Prefix("y".into()));
         assert_eq!(drain(&replay), [Selector::All]);
         assert!(replay.queue.lock().all.is_none());
@@ -279,10 +343,27 @@ mod tests {
         replay.add(&keys(&["a", "b", "c", "d", "e"]));
         assert_eq!((replay.len(), replay.dropped()), (3, 2));
         assert_eq!(drain(&replay), [keys(&["c", "d", "e"])]);
-        replay.add(&Selector::All);
-        replay.add(&keys(&["a", "b", "c", "d", "e"]));
-        assert_eq!(drain(&replay), [Selector::All]);
+        for sweep in [Selector::All, Selector::Prefix(String::new())] {
+            replay.add(&sweep);
+            replay.add(&keys(&["a", "b", "c", "d", "e"]));
+            assert_eq!((replay.len(), replay.owed(["z"])), (3, Owed::Sweep));
+            assert_eq!(drain(&replay), [keys(&["a", "b"]), sweep]);
+        }
         assert_eq!(replay.dropped(), 2);
+    }
+
+    #[test]
+    fn a_key_without_room_is_left_to_the_sweep_that_covers_it() {
+        let replay = Replay::new(3);
+        replay.add(&Selector::Prefix("x".into()));
+        replay.add(&keys(&["x1", "y1"]));
+        let under_way = replay.batches_of(Kind::Sweeps);
+        // One that is new, and then one that is the oldest.
+        replay.add(&keys(&["x2"]));
+        replay.add(&keys(&["y2"]));
+        assert_eq!((replay.len(), replay.dropped()), (3, 0));
+        under_way.iter().for_each(|batch| replay.done(batch));
+        assert_eq!(drain(&replay), [keys(&["y1", "y2"]), Selector::Prefix("x".into())]);
     }
 
     #[test]
@@ -293,10 +374,17 @@ mod tests {
         replay.add(&keys(&["a"]));
         batches.iter().for_each(|batch| replay.done(batch));
         assert_eq!(drain(&replay), [keys(&["a"])]);
-        // So does what covers it.
+        // A sweep that covers it may have passed it, and need not begin anew for it.
         replay.add(&Selector::Prefix("x".into()));
         let batches = replay.batches();
         replay.add(&keys(&["x1"]));
+        assert_eq!(replay.owed(["x1"]), Owed::Sweep);
+        batches.iter().for_each(|batch| replay.done(batch));
+        assert_eq!(drain(&replay), [keys(&["x1"])]);
+        // But for a prefix.
+        replay.add(&Selector::Prefix("x".into()));
+        let batches = replay.batches();
+        replay.add(&Selector::Prefix("x1".into()));
         batches.iter().for_each(|batch| replay.done(batch));
         assert_eq!(drain(&replay), [Selector::Prefix("x".into())]);
     }

@@ -6,7 +6,7 @@ use std::future::Future;
 use cache_core::CacheError;
 use cache_core::Selector;
 
-use crate::inner::Inner;
+use crate::inner::Terms;
 
 /// An operation of the far tier, as a span tells of it.
 #[derive(Clone, Copy)]
@@ -39,13 +39,16 @@ impl<'a> Asked<'a> {
 }
 
 #[cfg(feature = "tracing")]
-impl Inner {
+impl Terms {
     /// Runs `call` in a span of its own.
-    pub(crate) fn spanned<T>(
-        &self,
+    pub(crate) fn spanned<T, F>(
+        self,
         asked: Asked<'_>,
-        call: impl Future<Output = Result<T, CacheError>>,
-    ) -> impl Future<Output = Result<T, CacheError>> {
+        call: F,
+    ) -> impl Future<Output = Result<T, CacheError>> + use<T, F>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
         use tracing::Instrument;
         use tracing::field::debug;
 
@@ -60,7 +63,7 @@ impl Inner {
         }
     }
 
-    fn far_span(&self, Asked { operation, what }: Asked<'_>) -> tracing::Span {
+    fn far_span(self, Asked { operation, what }: Asked<'_>) -> tracing::Span {
         use tracing::field::{Empty, display};
 
         let span = tracing::info_span!(
@@ -72,7 +75,7 @@ impl Inner {
             result = Empty,
             error = Empty
         );
-        let show = |text| display(self.terms.traced_keys.show(text));
+        let show = |text| display(self.traced_keys.show(text));
         match what {
             What::Key(key) => span.record("key", show(key)),
             What::Keys(count) => span.record("keys", count),
@@ -89,10 +92,10 @@ impl Inner {
 }
 
 #[cfg(not(feature = "tracing"))]
-impl Inner {
+impl Terms {
     /// The call: there are no spans.
     #[inline(always)]
-    pub(crate) fn spanned<F: Future>(&self, _asked: Asked<'_>, call: F) -> F {
+    pub(crate) fn spanned<F: Future>(self, _asked: Asked<'_>, call: F) -> F {
         call
     }
 }

@@ -11,8 +11,10 @@ use cache_core::{
     BoxFuture, CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome,
     RemovalListener, Selector, Timestamp, check_key,
 };
+use futures_util::future::join_all;
 
 use crate::inner::Inner;
+use crate::replay::Kind;
 use crate::spans::Asked;
 use crate::stats::{TierStats, read};
 
@@ -70,7 +72,10 @@ impl TieredStore {
             inner.tell_gathered(gathered).await;
         }
         // What fails stays owed, for as long as the store is there.
-        let _ = inner.caught_up(|| inner.missed.len() > 0, inner.terms.far_timeout).await;
+        let caught_up = Kind::BOTH.map(|kind| {
+            inner.caught_up(move || inner.missed.owed_of(kind), inner.terms.far_timeout)
+        });
+        join_all(caught_up).await;
         let _ = inner.told().await;
         inner.give_back().await;
     }

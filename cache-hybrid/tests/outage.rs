@@ -4,6 +4,7 @@
 
 mod fleet;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{CacheServiceExt, CacheStore, ErrorKind, Policy, Selector};
@@ -152,6 +153,66 @@ async fn p5_what_is_owed_of_one_key_keeps_nobody_from_the_others() {
     fleet.faults.heal();
     fleet.retry().await;
     assert_eq!(a.get("k").await, None);
+}
+
+fn sweeps(operation: &Operation) -> bool {
+    matches!(operation, Operation::Remove { what: Selector::Prefix(_) })
+}
+
+/// A fleet with a node whose removal of a prefix has failed, and is being replayed until the gate is
+/// opened.
+async fn a_sweep_under_way() -> (Fleet, fleet::Node, Gate) {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    fleet.far_is_down();
+    assert!(a.cache.invalidate_prefix("org:").await.is_err());
+    fleet.faults.heal();
+    fleet.faults.forget_operations();
+    let gate = fleet.faults.when(sweeps).hold();
+    let_others_run().await;
+    fleet.clock.advance(Duration::from_millis(250));
+    gate.reached().await;
+    (fleet, a, gate)
+}
+
+#[tokio::test]
+async fn p5_07_who_wants_a_key_waits_for_no_sweep_of_others() {
+    let (fleet, a, gate) = a_sweep_under_way().await;
+    a.set("k", 1).await;
+    let removes_k = |operation: &Operation| operation.is_remove() && operation.concerns("k");
+    fleet.faults.when(removes_k).once().fail(ErrorKind::Unavailable);
+    assert!(a.cache.invalidate("k").await.is_err());
+    assert_eq!(a.get("k").await, None);
+    a.set("k", 2).await;
+    assert_eq!(a.get("k").await, Some(2));
+    assert!(a.cache.get::<u64>("org:1").await.is_err(), "that is what is being looked for");
+    gate.open();
+    fleet.retry().await;
+    assert_eq!(a.get("org:1").await, None);
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
+
+#[tokio::test]
+async fn p5_07_a_key_that_is_missed_during_a_sweep_does_not_begin_it_anew() {
+    let (fleet, a, gate) = a_sweep_under_way().await;
+    let removes_one = |operation: &Operation| matches!(operation, Operation::Remove { what: Selector::Keys(keys) } if keys == &["org:1"]);
+    fleet.faults.when(removes_one).once().fail(ErrorKind::Unavailable);
+    assert!(a.cache.invalidate("org:1").await.is_err());
+    gate.open();
+    fleet.retry().await;
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+    assert_eq!((fleet.faults.count(sweeps), fleet.faults.count(removes_one)), (1, 2));
+}
+
+#[tokio::test]
+async fn p7_a_sweep_ends_with_the_store() {
+    let (fleet, a, gate) = a_sweep_under_way().await;
+    let near = Arc::downgrade(&a.near);
+    drop(a);
+    eventually(|| near.strong_count() == 0).await;
+    gate.open();
+    let_others_run().await;
+    assert_eq!(fleet.faults.count(sweeps), 1);
 }
 
 /// A removal that is refused for good (say, the user may not SCAN) is its caller's `Err`.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cache_core::Selector;
 use shuttle::thread;
 
-use crate::replay::{Owed, Replay};
+use crate::replay::{Kind, Owed, Replay};
 use crate::{exhaustively, randomly};
 
 struct Tier {
@@ -54,7 +54,11 @@ impl Tier {
     }
 
     fn replay(&self) {
-        for batch in self.owed.batches() {
+        Kind::BOTH.into_iter().for_each(|kind| self.replay_of(kind));
+    }
+
+    fn replay_of(&self, kind: Kind) {
+        for batch in self.owed.batches_of(kind) {
             self.remove(&batch.what);
             // Where a call would take its time.
             thread::yield_now();
@@ -121,8 +125,16 @@ fn p5_07_keys_prefixes_and_all_of_it_are_missed_and_replayed_at_once() {
             tier.replay();
             tier.replay();
         };
-        // The bus is told by several at once.
+        // The bus is told by several at once, and the far tier of keys by one and of the rest by one.
         at_once(&[keys, sweeps, replays, replays]);
+        at_once(&[
+            keys,
+            sweeps,
+            |tier| tier.replay_of(Kind::Keys),
+            |tier| {
+                tier.replay_of(Kind::Sweeps);
+            },
+        ]);
     });
 }
 

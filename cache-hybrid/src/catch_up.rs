@@ -1,0 +1,202 @@
+//! How the far tier and the bus get what they have missed.
+//!
+//! Rules:
+//!
+//! 1. What is asked of the far tier comes after what it has missed of the same keys.
+//! 2. Keys have a turn and sweeps have one, a task each: who waits for a key waits for no sweep, nor
+//!    does anybody for a sweep that others have begun.
+//! 3. A turn ends by itself, or with the store: it holds that weakly while the far tier is asked.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cache_core::{CacheError, ErrorKind, Selector};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use crate::inner::Inner;
+use crate::replay::{Batch, Kind, Owed};
+use crate::spans::Asked;
+
+/// How long a removal by prefix may take when it is replayed and nobody waits: given up sooner, a long
+/// one would begin anew for ever. Each step of it has a budget of its own.
+const SWEEP_BUDGET: Duration = Duration::from_secs(3_600);
+
+/// Who replays what the far tier has missed.
+#[derive(Default)]
+pub(crate) struct Turns {
+    keys: Turn,
+    sweeps: Turn,
+}
+
+struct Turn {
+    /// Held by the task that has it.
+    taken: Arc<tokio::sync::Mutex<()>>,
+    /// Whether its last step went well: changes with each.
+    went_well: watch::Sender<bool>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { taken: Arc::default(), went_well: watch::Sender::new(true) }
+    }
+}
+
+impl Turns {
+    fn of(&self, kind: Kind) -> &Turn {
+        match kind {
+            Kind::Keys => &self.keys,
+            Kind::Sweeps => &self.sweeps,
+        }
+    }
+}
+
+impl Inner {
+    /// Has what the far tier has missed replayed, until nothing is owed of what the caller asks for:
+    /// what the far tier holds of it may be out of date till then.
+    pub(crate) async fn caught_up(
+        &self,
+        owed: impl Fn() -> Owed,
+        budget: Duration,
+    ) -> Result<(), CacheError> {
+        let behind = || {
+            let message = "an invalidation that the far tier has missed is being replayed";
+            Err(CacheError::new(ErrorKind::Unavailable, message))
+        };
+        let (until, mut swept) = (self.clock.now() + budget, false);
+        loop {
+            let kind = match owed() {
+                Owed::Nothing => return Ok(()),
+                Owed::Key => Kind::Keys,
+                Owed::Sweep => Kind::Sweeps,
+            };
+            let mut steps = self.turns.of(kind).went_well.subscribe();
+            let begun = self.begin_replay(kind);
+            if kind == Kind::Sweeps {
+                swept |= begun;
+                // It may take long: nobody waits for one that others have begun.
+                if !swept {
+                    return behind();
+                }
+            }
+            let went_well = tokio::select! {
+                biased;
+                _ = steps.changed() => *steps.borrow_and_update(),
+                () = self.clock.sleep_until(until) => false,
+            };
+            if !went_well {
+                return behind();
+            }
+        }
+    }
+
+    /// Begins to replay what the far tier has missed, unless that is under way; then the bus is told of
+    /// it.
+    ///
+    /// In a task of its own: neither calls nor the bus wait for a sweep; and one that was given up with
+    /// its caller would begin anew with each.
+    pub(crate) fn begin_replay(&self, kind: Kind) -> bool {
+        let Ok(runtime) = Handle::try_current() else { return false };
+        let taken = Arc::clone(&self.turns.of(kind).taken);
+        let Ok(turn) = taken.try_lock_owned() else { return false };
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(runtime.spawn(replay(self.own.clone(), kind, turn)).abort_handle());
+        true
+    }
+
+    /// Asks the far tier for a removal again, without holding on to the store.
+    fn replay_of<'a>(
+        &self,
+        what: &'a Selector,
+    ) -> Option<impl Future<Output = Result<Option<u64>, CacheError>> + use<'a>> {
+        let (far, breaker) = (Arc::clone(self.far.as_ref()?), Arc::clone(&self.far_breaker));
+        let budget = match what {
+            Selector::Keys(_) => self.terms.far_timeout,
+            _ => SWEEP_BUDGET,
+        };
+        let removal = async move { breaker.guard(budget, || far.remove(what)).await };
+        Some(self.terms.spanned(Asked::selected("replay", what), removal))
+    }
+
+    /// Whether the far tier has it now, or never will.
+    fn is_replayed(&self, batch: &Batch, answer: Result<Option<u64>, CacheError>) -> bool {
+        match answer {
+            Ok(_) => {
+                // The bus may be lost for longer: that keeps nobody from the far tier.
+                self.owe_bus(&batch.what);
+                self.missed.done(batch);
+                self.turns.of(batch.kind()).went_well.send_replace(true);
+                true
+            }
+            Err(error) if is_refused(&error) => {
+                tracing::error!(%error, "the far tier refuses an invalidation for good");
+                self.missed.give_up(batch);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Tells what could not be told.
+    pub(crate) async fn told(&self) -> Result<(), CacheError> {
+        for batch in self.untold.batches() {
+            self.tell(&batch.what).await?;
+            self.untold.done(&batch);
+        }
+        Ok(())
+    }
+
+    /// Gives leases back that nobody uses any more, so that other nodes need not wait until they
+    /// have run out.
+    pub(crate) async fn give_back(&self) {
+        let (Some(far), budget) = (&self.far, self.terms.far_timeout) else { return };
+        while let Some(lease) = self.unused.next(self.clock.now()) {
+            let key = lease.key().to_owned();
+            let given = self.far_breaker.guard(budget, || far.abandon(lease.clone())).await;
+            if given.is_err() {
+                return self.unused.add(lease);
+            }
+            self.waiters.wake_key(&key);
+        }
+    }
+}
+
+/// One turn.
+async fn replay(weak: Weak<Inner>, kind: Kind, turn: OwnedMutexGuard<()>) {
+    let Some(went_well) = replay_all(&weak, kind).await else { return };
+    let Some(inner) = weak.upgrade() else { return };
+    drop(turn);
+    inner.turns.of(kind).went_well.send_replace(went_well);
+    // What could not be told is owed, and tried again.
+    let _ = inner.told().await;
+}
+
+/// Replays all that is owed of a kind; true if the far tier has that then, `None` if the store is gone.
+/// One removal that fails does not keep the others from being tried.
+async fn replay_all(weak: &Weak<Inner>, kind: Kind) -> Option<bool> {
+    loop {
+        let (batches, mut went_well) = (weak.upgrade()?.missed.batches_of(kind), true);
+        if batches.is_empty() {
+            tracing::debug!("the far tier has what it had missed of invalidations");
+            return Some(true);
+        }
+        for batch in batches {
+            let replay = weak.upgrade()?.replay_of(&batch.what)?;
+            let answer = replay.await;
+            let inner = weak.upgrade()?;
+            went_well &= inner.is_replayed(&batch, answer);
+            if inner.far_breaker.is_open() {
+                return Some(false);
+            }
+        }
+        if !went_well {
+            return Some(false);
+        }
+    }
+}
+
+/// Whether the other side has answered and will answer the same whenever it is asked.
+fn is_refused(error: &CacheError) -> bool {
+    !error.is_retryable() && !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+}
