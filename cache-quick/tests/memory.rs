@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{
-    CacheServiceExt, CacheStore, Entry, ErrorKind, ManualClock, Policy, Selector, Timestamp,
+    CacheServiceExt, CacheStore, Clock, Entry, ErrorKind, ManualClock, Policy, Selector, Timestamp,
 };
 use cache_quick::{QuickCacheService, QuickStore};
 
@@ -217,6 +218,25 @@ async fn a_decoded_value_is_served_until_the_microsecond_and_counted_once() {
         clock.advance(tick);
         assert!(cache.get_arc::<String>("k").await.unwrap().is_none());
     }
+}
+
+#[tokio::test]
+async fn a_value_is_at_hand_as_its_type_and_before_the_deadline_of_who_asks() {
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().clock(&clock).build();
+    cache.set("n", &7_u32, Duration::from_secs(60)).await.unwrap();
+    let at_hand = |of, before| cache.peek_value("n", of, before).is_some();
+    let (number, never) = (TypeId::of::<u32>(), Timestamp::MAX);
+    assert!(!at_hand(number, never), "not decoded yet");
+    assert_eq!(cache.get_arc("n").await.unwrap(), Some(Arc::new(7_u32)));
+    assert!(at_hand(number, never) && !at_hand(TypeId::of::<u64>(), never));
+    assert_eq!(cache.get_arc("n").await.unwrap(), Some(Arc::new(7_u64)));
+    // That is on the system's clock, whatever the cache's says.
+    let now = Clock::system().now();
+    assert!(at_hand(number, now + Duration::from_secs(60)));
+    assert!(!at_hand(number, now - Duration::from_secs(1)) && !at_hand(number, Timestamp::ZERO));
+    clock.advance(Duration::from_secs(60));
+    assert!(!at_hand(number, never), "not fresh any more");
 }
 
 #[tokio::test]
