@@ -66,6 +66,14 @@ macro_rules! forward_cache_store {
                 ) -> Option<$crate::Lease>;
                 abandon['a]($crate::Lease) -> ();
             }
+            fn tells_with(&self, bus: &dyn $crate::InvalidationBus) -> bool {
+                let $this = self;
+                $crate::CacheStore::tells_with($inner, bus)
+            }
+            fn call_timeout(&self) -> Option<::std::time::Duration> {
+                let $this = self;
+                $crate::CacheStore::call_timeout($inner)
+            }
             fn changed(&self, key: &str) -> Option<$crate::BoxFuture<'static, ()>> {
                 let $this = self;
                 $crate::CacheStore::changed($inner, key)

@@ -172,6 +172,21 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
         bus.publish(&Selector::key(key)).await
     }
 
+    /// Whether [`remove_and_tell`](Self::remove_and_tell) of keys and
+    /// [`store_and_tell`](Self::store_and_tell) are one call over `bus`, which is up or down as a whole.
+    /// If not, whoever has to know which of the two has failed asks for one after the other.
+    fn tells_with(&self, bus: &dyn InvalidationBus) -> bool {
+        let _ = bus;
+        false
+    }
+
+    /// After how long a call gives up by itself. What it was asked may be done until then, be its
+    /// future dropped before: whoever has a time limit of their own waits for so long at least. A
+    /// removal by prefix may be many calls. `None`: what was dropped is not done later.
+    fn call_timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// Asks for the right to fill `key`, good for `ttl`.
     ///
     /// *Behaviour*

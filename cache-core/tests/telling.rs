@@ -123,6 +123,14 @@ impl CacheStore for Knowing {
         note(&self.0.journal, "store and tell", false)
     }
 
+    fn tells_with(&self, bus: &dyn InvalidationBus) -> bool {
+        bus.as_any().is_some_and(<dyn Any>::is::<Bus>)
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        Some(Duration::from_secs(7))
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         self.0.lease(key, ttl).await
     }
@@ -202,9 +210,12 @@ async fn what_was_not_told_is_an_error() {
 #[tokio::test]
 async fn a_store_that_knows_the_bus_does_both_through_every_wrapper() {
     let (store, bus) = pair();
+    assert!(!store.tells_with(&bus) && store.call_timeout().is_none());
     let journal = Arc::clone(&store.journal);
     let store: Box<dyn CacheStore> = Box::new(Arc::new(Knowing(store)));
     let service: Arc<dyn CacheService> = Arc::new(ReadThrough::new(store));
+    assert!(service.tells_with(&bus));
+    assert_eq!(service.call_timeout(), Some(Duration::from_secs(7)));
     service.remove_and_tell(&Selector::All, &bus).await.unwrap();
     service.store_and_tell("k", entry(), &bus).await.unwrap();
     assert_eq!(*journal.lock().unwrap(), ["remove and tell", "store and tell"]);

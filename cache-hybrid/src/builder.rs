@@ -16,6 +16,7 @@ use crate::store::TieredStore;
 const DEFAULT_TTL: Duration = Duration::from_secs(300);
 /// A little more than the budget of one operation on Redis, which ends by itself before.
 const FAR_TIMEOUT: Duration = Duration::from_millis(300);
+const MORE: Duration = Duration::from_millis(50);
 const REPLAYS: usize = 10_000;
 
 /// Makes a [`HybridCache`].
@@ -45,7 +46,8 @@ pub struct HybridCacheBuilder {
     default_ttl: Duration,
     local_ttl: Duration,
     grace: Duration,
-    far_timeout: Duration,
+    /// `None`: as long as the far tier needs.
+    far_timeout: Option<Duration>,
     replays: usize,
     clock: Option<Clock>,
     traced_keys: TracedKeys,
@@ -60,7 +62,7 @@ impl HybridCacheBuilder {
             default_ttl: DEFAULT_TTL,
             local_ttl: Duration::MAX,
             grace: Duration::ZERO,
-            far_timeout: FAR_TIMEOUT,
+            far_timeout: None,
             replays: REPLAYS,
             clock: None,
             traced_keys: TracedKeys::default(),
@@ -107,10 +109,12 @@ impl HybridCacheBuilder {
         self
     }
 
-    /// How long one call of the far tier or the bus may take: 300 ms by default, from 1 ms. A
-    /// removal by prefix, which is many calls, may take a minute.
+    /// How long one call of the far tier or the bus may take: 300 ms by default, or a little more than
+    /// [the far tier's own limit](CacheStore::call_timeout) if that is longer. No less than that limit,
+    /// as a write that it is still at must not come after what follows, and from 1 ms. A removal by
+    /// prefix, which is many calls, may take a minute.
     pub fn far_timeout(mut self, timeout: Duration) -> Self {
-        self.far_timeout = timeout;
+        self.far_timeout = Some(timeout);
         self
     }
 
@@ -138,8 +142,8 @@ impl HybridCacheBuilder {
     ///
     /// # Errors
     ///
-    /// [`Config`](ErrorKind::Config) if there is neither tier, a time is out of range, or there is
-    /// no runtime.
+    /// [`Config`](ErrorKind::Config) if there is neither tier, a time is out of range or less than the
+    /// far tier needs, or there is no runtime.
     pub fn build(self) -> Result<HybridCache, CacheError> {
         let (default_ttl, traced_keys) = (self.default_ttl, self.traced_keys);
         let engine = ReadThrough::builder(self.build_store()?);
@@ -156,14 +160,20 @@ impl HybridCacheBuilder {
         let Some(either) = self.near.as_ref().or(self.far.as_ref()) else {
             return Err(config("a hybrid needs a near tier, a far tier or both: set one"));
         };
-        if self.far_timeout < Duration::from_millis(1) {
+        let limit = self.far.as_ref().and_then(CacheStore::call_timeout).unwrap_or_default();
+        let far_timeout = self.far_timeout.unwrap_or(FAR_TIMEOUT.max(limit.saturating_add(MORE)));
+        if far_timeout < Duration::from_millis(1) {
             return Err(config("far_timeout is less than 1 ms: no call could succeed"));
+        }
+        if far_timeout < limit {
+            let message = "far_timeout is less than what a call of the far tier may take";
+            return Err(config(&format!("{message}: {far_timeout:?} < {limit:?}")));
         }
         let clock = self.clock.clone().unwrap_or_else(|| either.clock());
         let terms = Terms {
             local_ttl: self.local_ttl,
             grace: self.grace,
-            far_timeout: self.far_timeout,
+            far_timeout,
             traced_keys: self.traced_keys,
         };
         let Self { near, far, bus, replays, .. } = self;

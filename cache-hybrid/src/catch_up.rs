@@ -59,10 +59,6 @@ impl Inner {
         owed: impl Fn() -> Owed,
         budget: Duration,
     ) -> Result<(), CacheError> {
-        let behind = || {
-            let message = "an invalidation that the far tier has missed is being replayed";
-            Err(CacheError::new(ErrorKind::Unavailable, message))
-        };
         let (until, mut swept) = (self.clock.now() + budget, false);
         loop {
             let kind = match owed() {
@@ -76,7 +72,7 @@ impl Inner {
                 swept |= begun;
                 // It may take long: nobody waits for one that others have begun.
                 if !swept {
-                    return behind();
+                    return Err(behind());
                 }
             }
             let went_well = tokio::select! {
@@ -85,7 +81,7 @@ impl Inner {
                 () = self.clock.sleep_until(until) => false,
             };
             if !went_well {
-                return behind();
+                return Err(behind());
             }
         }
     }
@@ -194,6 +190,12 @@ async fn replay_all(weak: &Weak<Inner>, kind: Kind) -> Option<bool> {
             return Some(false);
         }
     }
+}
+
+/// The far tier has not been asked.
+pub(crate) fn behind() -> CacheError {
+    let message = "an invalidation that the far tier has missed is being replayed";
+    CacheError::new(ErrorKind::Unavailable, message)
 }
 
 /// Whether the other side has answered and will answer the same whenever it is asked.

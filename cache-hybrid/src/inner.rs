@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
-use crate::catch_up::Turns;
+use crate::catch_up::{Turns, behind};
 use crate::leases::Unused;
 use crate::replay::{Owed, Replay};
 use crate::spans::Asked;
@@ -211,13 +211,31 @@ impl Inner {
     where
         F: Future<Output = Result<T, CacheError>>,
     {
-        self.terms.spanned(asked, self.ask_far_in_time(far, keys, call))
+        self.terms.spanned(asked, self.ask_far_in_time(far, keys, Duration::ZERO, call))
     }
 
+    /// As [`ask_far`](Self::ask_far), for what must not be done any more once it has ended: it is
+    /// asked with all the time that the far tier may take for it, or not at all.
+    pub(crate) fn write_to_far<'a, T, F>(
+        &'a self,
+        asked: Asked<'a>,
+        far: &'a dyn CacheStore,
+        keys: impl IntoIterator<Item = &'a str> + Clone,
+        call: impl FnOnce(&'a dyn CacheStore) -> F,
+    ) -> impl Future<Output = Result<T, CacheError>>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
+        let least = far.call_timeout().unwrap_or_default();
+        self.terms.spanned(asked, self.ask_far_in_time(far, keys, least, call))
+    }
+
+    /// With at least so much time.
     async fn ask_far_in_time<'a, T, F>(
         &'a self,
         far: &'a dyn CacheStore,
         keys: impl IntoIterator<Item = &'a str> + Clone,
+        least: Duration,
         call: impl FnOnce(&'a dyn CacheStore) -> F,
     ) -> Result<T, CacheError>
     where
@@ -226,8 +244,12 @@ impl Inner {
         let mut budget = self.terms.far_timeout;
         if self.missed.owed(keys.clone()) != Owed::Nothing {
             let begun = self.clock.now();
-            self.caught_up(|| self.missed.owed(keys.clone()), budget).await?;
+            let owed = || self.missed.owed(keys.clone());
+            self.caught_up(owed, budget.saturating_sub(least)).await?;
             budget = budget.saturating_sub(begun.until(self.clock.now()));
+            if budget < least {
+                return Err(behind());
+            }
         }
         self.far_breaker.guard(budget, || call(far)).await
     }
@@ -236,23 +258,26 @@ impl Inner {
     pub(crate) async fn remove_far(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
         let (budget, breaker) = (self.removal_budget(what), &*self.far_breaker);
         let asked = Asked::selected("remove", what);
-        match (&self.far, &self.bus) {
-            // A bus that the far tier knows: one call, which is up or down as a whole.
-            (Some(far), Some(bus)) if bus.as_any().is_some() => {
+        let Some(far) = &self.far else { return self.tell_or_owe(what).await.map(|()| None) };
+        if let Some(bus) = self.tells_with_far()
+            && matches!(what, Selector::Keys(_))
+        {
+            let remove = || {
                 bump(&self.counters.told);
-                let remove = || far.remove_and_tell(what, &**bus);
-                let removed = breaker.guard(budget, remove);
-                let removed = self.terms.spanned(asked, removed).await;
-                removed.inspect_err(|error| self.owe_unless_refused(error, what))
-            }
-            (Some(far), _) => {
-                let removed = breaker.guard(budget, || far.remove(what));
-                let removed = self.terms.spanned(asked, removed).await;
-                let removed = removed.inspect_err(|error| self.owe_unless_refused(error, what))?;
-                self.tell_or_owe(what).await.map(|()| removed)
-            }
-            (None, _) => self.tell_or_owe(what).await.map(|()| None),
+                far.remove_and_tell(what, bus)
+            };
+            let removed = self.terms.spanned(asked, breaker.guard(budget, remove)).await;
+            return removed.inspect_err(|error| self.owe_unless_refused(error, what));
         }
+        let removed = self.terms.spanned(asked, breaker.guard(budget, || far.remove(what))).await;
+        let removed = removed.inspect_err(|error| self.owe_unless_refused(error, what))?;
+        self.tell_or_owe(what).await.map(|()| removed)
+    }
+
+    /// The bus, if the far tier tells over it as it makes a change, in one call.
+    pub(crate) fn tells_with_far(&self) -> Option<&dyn InvalidationBus> {
+        let (far, bus) = (self.far.as_deref()?, self.bus.as_deref()?);
+        far.tells_with(bus).then_some(bus)
     }
 
     /// A far tier looks through all it has for a prefix, in as many calls as that takes, each
@@ -267,8 +292,11 @@ impl Inner {
     /// Tells the bus, if there is one.
     pub(crate) async fn tell(&self, what: &Selector) -> Result<(), CacheError> {
         let Some(bus) = &self.bus else { return Ok(()) };
-        bump(&self.counters.told);
-        self.bus_breaker.guard(self.terms.far_timeout, || bus.publish(what)).await
+        let publish = || {
+            bump(&self.counters.told);
+            bus.publish(what)
+        };
+        self.bus_breaker.guard(self.terms.far_timeout, publish).await
     }
 
     pub(crate) async fn tell_or_owe(&self, what: &Selector) -> Result<(), CacheError> {

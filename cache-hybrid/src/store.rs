@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    BoxFuture, CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome,
-    RemovalListener, Selector, Timestamp, check_key,
+    BoxFuture, CacheError, CacheStats, CacheStore, Clock, Entry, InvalidationBus, Lease,
+    LeaseOutcome, RemovalListener, Selector, Timestamp, check_key,
 };
 use futures_util::future::join_all;
 
@@ -255,7 +255,7 @@ impl CacheStore for TieredStore {
     async fn remove_and_tell(
         &self,
         what: &Selector,
-        bus: &dyn cache_core::InvalidationBus,
+        bus: &dyn InvalidationBus,
     ) -> Result<Option<u64>, CacheError> {
         let removed = self.remove(what).await?;
         bus.publish(what).await?;
@@ -266,10 +266,19 @@ impl CacheStore for TieredStore {
         &self,
         key: &str,
         entry: Entry,
-        bus: &dyn cache_core::InvalidationBus,
+        bus: &dyn InvalidationBus,
     ) -> Result<(), CacheError> {
         self.store(key, entry).await?;
         bus.publish(&Selector::key(key)).await
+    }
+
+    /// It has a bus of its own, and tells another one besides.
+    fn tells_with(&self, _bus: &dyn InvalidationBus) -> bool {
+        false
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        self.0.far.as_ref()?.call_timeout()
     }
 
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {

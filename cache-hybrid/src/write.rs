@@ -36,6 +36,10 @@
 //! *A caller that goes away in the middle* leaves it open whether the far tier was reached. That is
 //! then as if it had failed: the near tier is purged, and a removal is owed to the far one, which
 //! comes before anything else is asked of it.
+//!
+//! *A write that is late.* A far tier may go on with what it was asked for as long as it
+//! [takes at most](cache_core::CacheStore::call_timeout), and W3 ends no sooner: it is asked with all of
+//! that time, or not at all. So nothing that failed comes after the removal that is owed for it.
 
 use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector};
 use futures_util::FutureExt;
@@ -144,18 +148,17 @@ impl Inner {
     async fn write_far(&self, what: &Selector, key: &str, entry: Entry) -> Result<(), CacheError> {
         if let Some(far) = self.far.as_deref() {
             let (asked, mut sent) = (Asked::key("store", key), false);
-            if let Some(bus) = &self.bus
-                && bus.as_any().is_some()
+            if let Some(bus) = self.tells_with_far()
                 && self.teller.may_tell(key)
             {
-                bump(&self.counters.told);
-                let written = self.ask_far(asked, far, [key], |far| {
+                let written = self.write_to_far(asked, far, [key], |far| {
                     sent = true;
-                    far.store_and_tell(key, entry, &**bus)
+                    bump(&self.counters.told);
+                    far.store_and_tell(key, entry, bus)
                 });
                 return written.await.inspect_err(|error| self.owe_if(sent, error, what));
             }
-            let written = self.ask_far(asked, far, [key], |far| {
+            let written = self.write_to_far(asked, far, [key], |far| {
                 sent = true;
                 far.store(key, entry)
             });
@@ -172,7 +175,7 @@ impl Inner {
         if let Some(far) = self.far.as_deref() {
             let (asked, mut sent) = (Asked::keys("store_many", entries.len()), false);
             let Selector::Keys(keys) = what else { return Ok(()) };
-            let written = self.ask_far(asked, far, keys.iter().map(String::as_str), |far| {
+            let written = self.write_to_far(asked, far, keys.iter().map(String::as_str), |far| {
                 sent = true;
                 far.store_many(entries)
             });

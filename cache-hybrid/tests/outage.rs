@@ -4,12 +4,20 @@
 
 mod fleet;
 
+use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cache_core::{CacheServiceExt, CacheStore, ErrorKind, Policy, Selector};
+use async_trait::async_trait;
+use cache_core::{
+    BoxStream, BusEvent, CacheError, CacheServiceExt, CacheStore, ErrorKind, InvalidationBus,
+    Policy, Selector,
+};
+use cache_hybrid::HybridCache;
 use cache_testkit::{Gate, Operation, eventually, let_others_run};
-use fleet::{Fleet, TTL};
+use fleet::{Fleet, Limited, TTL};
+use futures_util::stream::{self, StreamExt};
 
 #[tokio::test]
 async fn p5_near_tier_and_loaders_go_on() {
@@ -275,6 +283,103 @@ async fn a_write_that_was_not_sent_changes_nothing_and_owes_nothing() {
     fleet.faults.heal();
     fleet.clock.advance(Duration::from_millis(300));
     assert_eq!(a.get("k").await, Some(1));
+}
+
+/// It is done or not when its call ends: what is sent may be done for as long as the far tier says.
+#[tokio::test]
+async fn p1_a_write_is_sent_with_all_the_time_that_the_far_tier_may_take() {
+    for (late, is_sent) in [(49, true), (50, false)] {
+        let fleet = Fleet::over(|far| Limited(far, Duration::from_millis(250)));
+        let a = fleet.node().await;
+        fleet.far_is_down();
+        assert!(a.cache.invalidate_many(&["k", "l"]).await.is_err());
+        fleet.faults.heal();
+        let stores = |operation: &Operation| {
+            matches!(operation, Operation::Store { .. } | Operation::StoreMany { .. })
+        };
+        let gate = fleet.faults.when(Operation::is_remove).hold();
+        let writing = [
+            tokio::spawn({
+                let cache = a.cache.clone();
+                async move { cache.set("k", &1_u64, TTL).await }
+            }),
+            tokio::spawn({
+                let cache = a.cache.clone();
+                async move { cache.set_many(&[("l", 1_u64)], TTL).await }
+            }),
+        ];
+        gate.reached().await;
+        let_others_run().await;
+        fleet.clock.advance(Duration::from_millis(late));
+        let_others_run().await;
+        gate.open();
+        for write in writing {
+            let written = write.await.unwrap();
+            assert!(is_sent || written.unwrap_err().kind() == ErrorKind::Unavailable);
+        }
+        assert_eq!(fleet.faults.count(stores), if is_sent { 2 } else { 0 });
+        fleet.retry().await;
+        assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_given_the_time_that_the_far_tier_may_take() {
+    let fleet = Fleet::over(|far| Limited(far, Duration::from_millis(250)));
+    let within = |millis| {
+        let tiers = HybridCache::builder().far(fleet.far.clone());
+        tiers.far_timeout(Duration::from_millis(millis)).build()
+    };
+    let error = within(249).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("250ms"), "{error}");
+    assert!(within(250).is_ok());
+    let patient = Fleet::over(|far| Limited(far, TTL));
+    assert!(HybridCache::builder().far(patient.far).build().is_ok());
+}
+
+/// A bus as Redis has one, which the far tier of these tests does not know, and which is lost.
+#[derive(Debug)]
+struct Foreign(AtomicBool);
+
+#[async_trait]
+impl InvalidationBus for Foreign {
+    async fn publish(&self, _what: &Selector) -> Result<(), CacheError> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(CacheError::new(ErrorKind::Unavailable, "it is lost")),
+            false => Ok(()),
+        }
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, BusEvent> {
+        let connected = stream::once(async { BusEvent::Connected });
+        Box::pin(connected.chain(stream::pending()))
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
+
+#[tokio::test]
+async fn p5_a_bus_that_the_far_tier_does_not_know_fails_by_itself() {
+    let fleet = Fleet::new();
+    let bus = Arc::new(Foreign(AtomicBool::new(true)));
+    let a = fleet.built(|tiers| tiers.bus(bus.clone()));
+    eventually(|| a.serves()).await;
+    for value in 1..=10 {
+        assert!(a.cache.set("k", &value, TTL).await.is_err(), "nobody was told");
+        assert!(a.cache.invalidate("other").await.is_err(), "nobody was told");
+        fleet.clock.advance(Duration::from_millis(1));
+    }
+    assert_eq!(a.get("k").await, Some(10), "it was removed as nobody was told");
+    let stats = a.cache.tiers().tier_stats();
+    assert!(!stats.far_open && stats.bus_open, "{stats:?}");
+    assert_eq!(stats.told, 5, "what the breaker refuses is not handed to the bus");
+    bus.0.store(false, Ordering::Relaxed);
+    fleet.retry().await;
+    assert_eq!(fleet.far.fetch("k").await.unwrap().unwrap().decode::<u64>().unwrap(), 10);
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
 }
 
 /// Other nodes wait for the lease of a load whose fill was never sent: it is given back.

@@ -226,6 +226,14 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
         stored.map_err(|error| self.0.failed(error, key))
     }
 
+    fn tells_with(&self, bus: &dyn InvalidationBus) -> bool {
+        self.0.store.tells_with(bus)
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        self.0.store.call_timeout()
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         check_key(key)?;
         self.0.store.lease(key, ttl).await

@@ -5,7 +5,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheError, CacheServiceExt, CacheStore, ManualClock, Policy};
+use async_trait::async_trait;
+use cache_core::{
+    CacheError, CacheServiceExt, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome,
+    ManualClock, Policy, Selector,
+};
 use cache_hybrid::{HybridCache, HybridCacheBuilder};
 use cache_quick::QuickStore;
 use cache_testkit::{
@@ -31,8 +35,12 @@ pub(crate) struct Node {
 
 impl Fleet {
     pub(crate) fn new() -> Self {
+        Self::over(|far| far)
+    }
+
+    pub(crate) fn over<S: CacheStore>(far: impl FnOnce(QuickStore) -> S) -> Self {
         let clock = ManualClock::new();
-        let far = FlakyCache::remote(QuickStore::builder().clock(&clock).build_store());
+        let far = FlakyCache::remote(far(QuickStore::builder().clock(&clock).build_store()));
         // A loss is noticed at once.
         let faults = BusFaults::none().detection(Duration::ZERO);
         let hub = LocalBus::lossy(1, faults, &clock);
@@ -112,5 +120,60 @@ impl Node {
             tokio::spawn(async move { *cache.get_or_load(key, policy, load).await.unwrap() });
         gate.reached().await;
         loading
+    }
+}
+
+/// A far tier whose calls go on until they give up by themselves.
+#[derive(Debug)]
+pub(crate) struct Limited(pub(crate) QuickStore, pub(crate) Duration);
+
+#[async_trait]
+impl CacheStore for Limited {
+    fn peek(&self, key: &str) -> Option<Entry> {
+        self.0.peek(key)
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        self.0.fetch(key).await
+    }
+
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        self.0.fetch_many(keys).await
+    }
+
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        self.0.store(key, entry).await
+    }
+
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        self.0.store_many(entries).await
+    }
+
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        self.0.remove(what).await
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        Some(self.1)
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        self.0.lease(key, ttl).await
+    }
+
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        self.0.fill(lease, entry).await
+    }
+
+    async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
+        self.0.abandon(lease).await
+    }
+
+    fn stats(&self) -> CacheStats {
+        self.0.stats()
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock()
     }
 }

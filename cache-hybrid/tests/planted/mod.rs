@@ -126,6 +126,14 @@ impl<S: CacheStore> CacheStore for Planted<S> {
         self.inner.store_and_tell(key, entry, bus).await
     }
 
+    fn tells_with(&self, bus: &dyn InvalidationBus) -> bool {
+        self.inner.tells_with(bus)
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        self.inner.call_timeout()
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         self.inner.lease(key, ttl).await
     }

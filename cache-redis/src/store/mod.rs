@@ -200,6 +200,14 @@ impl CacheStore for RedisStore {
         }
     }
 
+    fn tells_with(&self, bus: &dyn InvalidationBus) -> bool {
+        self.own(bus).is_some()
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        Some(self.connections.config().operation_timeout)
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         self.take_lease(key, ttl, Purpose::Load).await
     }

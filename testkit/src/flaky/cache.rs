@@ -155,6 +155,14 @@ impl<S: CacheStore> CacheStore for FlakyCache<S> {
         self.around(operation, self.inner.store_and_tell(key, entry, bus)).await
     }
 
+    fn tells_with(&self, bus: &dyn InvalidationBus) -> bool {
+        self.inner.tells_with(bus)
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        self.inner.call_timeout()
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         let operation = Operation::Lease { key: key.to_owned(), ttl };
         self.around(operation, self.inner.lease(key, ttl)).await

@@ -101,6 +101,14 @@ impl CacheStore for MockCacheService {
         bus.publish(&Selector::key(key)).await
     }
 
+    fn tells_with(&self, _bus: &dyn InvalidationBus) -> bool {
+        false
+    }
+
+    fn call_timeout(&self) -> Option<Duration> {
+        None
+    }
+
     async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
         self.calls.lease(key, ttl).await
     }
