@@ -19,18 +19,19 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use cache_core::{CacheError, Clock, Timestamp};
+use cache_core::Clock;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
 use tokio::time::{Instant, sleep_until};
 
 use super::READ;
 use super::reading::MGET;
+use super::seats::{Answer, Answers, Batch, Reply, Seat, Ticket};
 use crate::connection::Connections;
 use crate::key::Name;
 
@@ -44,8 +45,6 @@ const AT_LEAST: usize = 16;
 /// Bytes that the replies of one batch should have at most: all of them are there at once, and the
 /// first waits for the last.
 const BYTES: usize = 256 * 1024;
-
-type Reply = Result<Value, CacheError>;
 
 /// The reads of single keys that are under way.
 #[derive(Debug, Default)]
@@ -70,36 +69,6 @@ struct State {
     runs: usize,
     /// Bytes that a key's value has had of late.
     typical: usize,
-}
-
-/// The callers of one MGET, in the order of its keys.
-#[derive(Debug, Default)]
-struct Batch {
-    seats: Mutex<Vec<Seat>>,
-    answers: OnceLock<Answers>,
-}
-
-#[derive(Debug)]
-enum Seat {
-    Waits {
-        /// Up to some milliseconds early, as the cheap clock is.
-        since: Timestamp,
-        waker: Waker,
-    },
-    /// Its time is up.
-    Late,
-    /// Its caller went away.
-    Empty,
-}
-
-#[derive(Debug)]
-enum Answers {
-    /// One for each seat, to be taken.
-    Values(Vec<Mutex<Value>>),
-    /// The same for all.
-    Every(Reply),
-    /// Nobody reads for them any more.
-    Never,
 }
 
 impl Batches {
@@ -182,9 +151,7 @@ impl State {
         }
         let mut cmd = Cmd::with_capacity(at_most / 2, at_most / 2 * name.len());
         cmd.arg(MGET).arg(name);
-        let mut seats = Vec::with_capacity(at_most / 2);
-        seats.push(seat);
-        let batch = Arc::new(Batch { seats: Mutex::new(seats), answers: OnceLock::new() });
+        let batch = Arc::new(Batch::of(seat, at_most / 2));
         self.waiting.push_back((cmd, Arc::clone(&batch)));
         Ticket { batch, seat: 0 }
     }
@@ -201,107 +168,6 @@ impl State {
             |value: &Value| if let Value::BulkString(bytes) = value { bytes.len() } else { 0 };
         let mean = values.iter().map(size).sum::<usize>() / values.len().max(1);
         self.typical = (self.typical * 3 + mean) / 4;
-    }
-}
-
-/// One caller's seat in a batch.
-struct Ticket {
-    batch: Arc<Batch>,
-    seat: usize,
-}
-
-enum Answer {
-    Reply(Reply),
-    Late,
-    Never,
-}
-
-impl Ticket {
-    fn poll(&self, waker: &Waker) -> Poll<Answer> {
-        if let Some(answer) = self.answer() {
-            return Poll::Ready(answer);
-        }
-        let mut seats = self.batch.seats.lock();
-        // Rule 6.
-        if let Some(answer) = self.answer() {
-            return Poll::Ready(answer);
-        }
-        match &mut seats[self.seat] {
-            Seat::Waits { waker: left, .. } => {
-                left.clone_from(waker);
-                Poll::Pending
-            }
-            Seat::Late | Seat::Empty => Poll::Ready(Answer::Late),
-        }
-    }
-
-    fn answer(&self) -> Option<Answer> {
-        Some(match self.batch.answers.get()? {
-            Answers::Values(values) => match values.get(self.seat) {
-                Some(value) => Answer::Reply(Ok(std::mem::replace(&mut *value.lock(), Value::Nil))),
-                None => Answer::Never,
-            },
-            Answers::Every(reply) => Answer::Reply(reply.clone()),
-            Answers::Never => Answer::Never,
-        })
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.batch.answers.get().is_none()
-            // None are left if the answers have come meanwhile.
-            && let Some(seat) = self.batch.seats.lock().get_mut(self.seat)
-        {
-            *seat = Seat::Empty;
-        }
-    }
-}
-
-impl Batch {
-    /// Since when the first has waited of those who do.
-    fn oldest(&self) -> Option<Timestamp> {
-        self.seats.lock().iter().find_map(|seat| match seat {
-            Seat::Waits { since, .. } => Some(*since),
-            Seat::Late | Seat::Empty => None,
-        })
-    }
-
-    /// Ends the wait of those who have waited since `before` or longer.
-    fn end_late(&self, before: Timestamp, woken: &mut Vec<Waker>) {
-        for seat in &mut *self.seats.lock() {
-            if matches!(seat, Seat::Waits { since, .. } if *since <= before) {
-                woken.extend(std::mem::replace(seat, Seat::Late).into_waker());
-            }
-        }
-    }
-
-    /// Gives everybody an answer, the first time it is called.
-    fn settle(&self, answers: Answers) {
-        if self.answers.set(answers).is_err() {
-            return;
-        }
-        // Not woken under the lock, which each of them takes.
-        let seats = std::mem::take(&mut *self.seats.lock());
-        seats.into_iter().filter_map(Seat::into_waker).for_each(Waker::wake);
-    }
-}
-
-impl Seat {
-    fn into_waker(self) -> Option<Waker> {
-        match self {
-            Self::Waits { waker, .. } => Some(waker),
-            Self::Late | Self::Empty => None,
-        }
-    }
-}
-
-impl From<Reply> for Answers {
-    fn from(reply: Reply) -> Self {
-        match reply {
-            Ok(Value::Array(values)) => Self::Values(values.into_iter().map(Mutex::new).collect()),
-            other => Self::Every(other),
-        }
     }
 }
 

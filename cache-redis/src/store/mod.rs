@@ -38,6 +38,7 @@ mod large;
 mod leasing;
 mod reading;
 mod removal;
+mod seats;
 mod telling;
 mod writing;
 
