@@ -14,10 +14,8 @@ use tokio::runtime::Handle;
 use crate::inner::Inner;
 use crate::replay::{Kind, Owed};
 use crate::stats::bump;
-use crate::teller::Gathered;
+use crate::teller::{Gathered, NET};
 
-/// What is to be told in a millisecond is told after so long in any case.
-pub(crate) const NET: Duration = Duration::from_millis(25);
 /// Between attempts to replay.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -71,15 +69,14 @@ impl Drop for Listening {
 async fn tell(weak: Weak<Inner>) {
     loop {
         let Some(inner) = weak.upgrade() else { return };
-        let (clock, gathered, due) =
-            (inner.clock.clone(), Arc::clone(&inner.gathered), inner.teller.due());
+        let (clock, added, due) = (inner.clock.clone(), inner.teller.added(), inner.teller.due());
         // So that waiting does not keep the store alive.
         drop(inner);
         let in_time = match due {
             // Who wrote waits, also by a clock that nobody moves.
             Some(due) => tokio::time::timeout(NET, clock.sleep_until(due)).await.is_ok(),
             None => {
-                gathered.notified().await;
+                added.notified().await;
                 true
             }
         };

@@ -111,8 +111,10 @@ impl HybridCacheBuilder {
 
     /// How long one call of the far tier or the bus may take: 300 ms by default, or a little more than
     /// [the far tier's own limit](CacheStore::call_timeout) if that is longer. No less than that limit,
-    /// as a write that it is still at must not come after what follows, and from 1 ms. A removal by
-    /// prefix, which is many calls, may take a minute.
+    /// as a write that it is still at must not come after what follows, and from 1 ms. A write or removal
+    /// is two calls where the far tier does not [tell over the bus](CacheStore::tells_with) by itself, and
+    /// where a write is told together with others. A removal by prefix, which is many calls, may take a
+    /// minute.
     pub fn far_timeout(mut self, timeout: Duration) -> Self {
         self.far_timeout = Some(timeout);
         self

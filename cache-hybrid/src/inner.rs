@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cache_core::{
     CacheError, CacheStore, Clock, Entry, ErrorKind, InvalidationBus, Lease, LeaseOutcome,
-    RemovalListener, Selector, TracedKeys,
+    RemovalListener, Selector, Timestamp, TracedKeys,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -69,8 +69,6 @@ pub(crate) struct Inner {
     pub(crate) waiters: Waiters,
     pub(crate) listeners: RwLock<Vec<RemovalListener>>,
     pub(crate) counters: Counters,
-    /// Something was gathered that is to be told.
-    pub(crate) gathered: Arc<Notify>,
     /// Something is owed that is to be replayed.
     pub(crate) owed: Arc<Notify>,
     /// Those of `attend.rs` and `catch_up.rs`, which end with this.
@@ -99,7 +97,6 @@ impl Inner {
             waiters: Waiters::default(),
             listeners: RwLock::default(),
             counters: Counters::default(),
-            gathered: Arc::default(),
             owed: Arc::default(),
             tasks: Mutex::default(),
             near,
@@ -258,7 +255,9 @@ impl Inner {
     pub(crate) async fn remove_far(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
         let (budget, breaker) = (self.removal_budget(what), &*self.far_breaker);
         let asked = Asked::selected("remove", what);
-        let Some(far) = &self.far else { return self.tell_or_owe(what).await.map(|()| None) };
+        let Some(far) = &self.far else {
+            return self.tell_or_owe(what, Timestamp::MAX).await.map(|()| None);
+        };
         if let Some(bus) = self.tells_with_far()
             && matches!(what, Selector::Keys(_))
         {
@@ -271,7 +270,7 @@ impl Inner {
         }
         let removed = self.terms.spanned(asked, breaker.guard(budget, || far.remove(what))).await;
         let removed = removed.inspect_err(|error| self.owe_unless_refused(error, what))?;
-        self.tell_or_owe(what).await.map(|()| removed)
+        self.tell_or_owe(what, Timestamp::MAX).await.map(|()| removed)
     }
 
     /// The bus, if the far tier tells over it as it makes a change, in one call.
@@ -291,16 +290,25 @@ impl Inner {
 
     /// Tells the bus, if there is one.
     pub(crate) async fn tell(&self, what: &Selector) -> Result<(), CacheError> {
+        self.tell_within(what, self.terms.far_timeout).await
+    }
+
+    async fn tell_within(&self, what: &Selector, budget: Duration) -> Result<(), CacheError> {
         let Some(bus) = &self.bus else { return Ok(()) };
         let publish = || {
             bump(&self.counters.told);
             bus.publish(what)
         };
-        self.bus_breaker.guard(self.terms.far_timeout, publish).await
+        self.bus_breaker.guard(budget, publish).await
     }
 
-    pub(crate) async fn tell_or_owe(&self, what: &Selector) -> Result<(), CacheError> {
-        self.tell(what).await.inspect_err(|_| self.owe_bus(what))
+    pub(crate) async fn tell_or_owe(
+        &self,
+        what: &Selector,
+        until: Timestamp,
+    ) -> Result<(), CacheError> {
+        let budget = self.clock.now().until(until).min(self.terms.far_timeout);
+        self.tell_within(what, budget).await.inspect_err(|_| self.owe_bus(what))
     }
 
     /// After a change of the far tier that failed: it may have been made or not, but for what is

@@ -4,20 +4,27 @@
 //! A storm of writes to one key would else make every node that holds it read it again as often.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{CacheError, Clock, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// At most one message about writes of a key in this time.
 const APART: Duration = Duration::from_millis(1);
+/// What is to be told in a millisecond is told after so long in any case.
+pub(crate) const NET: Duration = Duration::from_millis(25);
+/// How long a write waits at least to be told with others.
+pub(crate) const TOGETHER: Duration = Duration::from_millis(100);
 /// Keys told of that are remembered before those are forgotten that were told of for long enough.
 const REMEMBERED: usize = 1_024;
 
 pub(crate) struct Teller {
     state: Mutex<State>,
     clock: Clock,
+    /// Something was gathered.
+    added: Arc<Notify>,
 }
 
 /// How telling went, once it has been tried.
@@ -48,7 +55,7 @@ struct State {
 
 impl Teller {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { state: Mutex::default(), clock }
+        Self { state: Mutex::default(), clock, added: Arc::default() }
     }
 
     /// Whether a write of the key is to be told now: the time for the next one begins then. If not,
@@ -73,7 +80,15 @@ impl Teller {
         let mut state = self.state.lock();
         state.gathered.extend(keys);
         state.due.get_or_insert(due);
-        state.told_together.subscribe()
+        let told = state.told_together.subscribe();
+        drop(state);
+        self.added.notify_one();
+        told
+    }
+
+    /// Notified when something is added.
+    pub(crate) fn added(&self) -> Arc<Notify> {
+        Arc::clone(&self.added)
     }
 
     /// When there is something to tell, if there is.

@@ -41,16 +41,17 @@
 //! [takes at most](cache_core::CacheStore::call_timeout), and W3 ends no sooner: it is asked with all of
 //! that time, or not at all. So nothing that failed comes after the removal that is owed for it.
 
-use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector};
+use std::time::Duration;
+
+use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector, Timestamp};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::attend::NET;
 use crate::inner::Inner;
 use crate::spans::Asked;
 use crate::stats::bump;
-use crate::teller::Told;
+use crate::teller::{TOGETHER, Told};
 
 /// A write or removal under way. Dropped before it is done, it counts as failed.
 struct Unfinished<'a> {
@@ -95,9 +96,10 @@ impl Inner {
     pub(crate) async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
         let what = Selector::key(key);
         let unfinished = Unfinished { inner: self, what: Some(&what) };
+        let until = self.clock.now() + self.write_budget();
         let begun = self.near_remove(&what).await;
         let lease = self.near_lease(key, self.write_lease()).await;
-        let written = self.write_far(&what, key, entry.clone()).await;
+        let written = self.write_far(&what, key, entry.clone(), until).await;
         let ended = self.end_write(lease, entry, &what, written.is_ok()).await;
         self.detach(&what);
         unfinished.end();
@@ -108,12 +110,13 @@ impl Inner {
     pub(crate) async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
         let what = Selector::Keys(entries.iter().map(|(key, _)| key.clone()).collect());
         let unfinished = Unfinished { inner: self, what: Some(&what) };
+        let until = self.clock.now() + self.write_budget();
         let begun = self.near_remove(&what).await;
         let mut leases = Vec::with_capacity(entries.len());
         for (key, _) in &entries {
             leases.push(self.near_lease(key, self.write_lease()).await);
         }
-        let written = self.write_far_many(entries.clone(), &what).await;
+        let written = self.write_far_many(entries.clone(), &what, until).await;
         let mut ended = Ok(());
         for ((key, entry), lease) in entries.into_iter().zip(leases) {
             let what = Selector::key(key);
@@ -124,9 +127,16 @@ impl Inner {
         begun.and(written).and(ended)
     }
 
-    /// Longer than a write can take.
-    fn write_lease(&self) -> std::time::Duration {
-        self.terms.far_timeout * 4
+    /// What a write may take in all: a call to be written and, where that does not tell as well, one to
+    /// be told. However short calls are, the wait for others that are told together is not.
+    fn write_budget(&self) -> Duration {
+        let call = self.terms.far_timeout;
+        call.saturating_add(call.max(TOGETHER))
+    }
+
+    /// Longer than a write takes.
+    fn write_lease(&self) -> Duration {
+        self.write_budget().saturating_mul(2)
     }
 
     /// Step W4.
@@ -145,7 +155,13 @@ impl Inner {
         }
     }
 
-    async fn write_far(&self, what: &Selector, key: &str, entry: Entry) -> Result<(), CacheError> {
+    async fn write_far(
+        &self,
+        what: &Selector,
+        key: &str,
+        entry: Entry,
+        until: Timestamp,
+    ) -> Result<(), CacheError> {
         if let Some(far) = self.far.as_deref() {
             let (asked, mut sent) = (Asked::key("store", key), false);
             if let Some(bus) = self.tells_with_far()
@@ -164,13 +180,14 @@ impl Inner {
             });
             written.await.inspect_err(|error| self.owe_if(sent, error, what))?;
         }
-        self.tell_written(what).await
+        self.tell_written(what, until).await
     }
 
     async fn write_far_many(
         &self,
         entries: Vec<(String, Entry)>,
         what: &Selector,
+        until: Timestamp,
     ) -> Result<(), CacheError> {
         if let Some(far) = self.far.as_deref() {
             let (asked, mut sent) = (Asked::keys("store_many", entries.len()), false);
@@ -181,32 +198,33 @@ impl Inner {
             });
             written.await.inspect_err(|error| self.owe_if(sent, error, what))?;
         }
-        self.tell_written(what).await
+        self.tell_written(what, until).await
     }
 
     /// Tells of writes: of each key at once, or within a millisecond together with others if it was
     /// told of just now.
-    async fn tell_written(&self, what: &Selector) -> Result<(), CacheError> {
+    async fn tell_written(&self, what: &Selector, until: Timestamp) -> Result<(), CacheError> {
         let (Some(_), Selector::Keys(keys)) = (&self.bus, what) else { return Ok(()) };
         let (now, later): (Vec<_>, Vec<_>) =
             keys.iter().cloned().partition(|key| self.teller.may_tell(key));
         let gathered = (!later.is_empty()).then(|| self.teller.add(later));
         let told = match now.as_slice() {
             [] => Ok(()),
-            _ => self.tell_or_owe(&Selector::Keys(now)).await,
+            _ => self.tell_or_owe(&Selector::Keys(now), until).await,
         };
         match gathered {
-            Some(gathered) => self.told_together(gathered).await.and(told),
+            Some(gathered) => self.told_together(gathered, until).await.and(told),
             None => told,
         }
     }
 
     /// Waits until writes are told that were gathered: else nobody would know of them if this process
     /// died just now, although their callers had an `Ok`.
-    async fn told_together(&self, mut told: watch::Receiver<Told>) -> Result<(), CacheError> {
-        self.gathered.notify_one();
-        // However short a call may be, the wait for the others is not.
-        let until = self.clock.now() + self.terms.far_timeout.max(NET * 4);
+    async fn told_together(
+        &self,
+        mut told: watch::Receiver<Told>,
+        until: Timestamp,
+    ) -> Result<(), CacheError> {
         let told = tokio::select! {
             biased;
             told = told.wait_for(Option::is_some) => told.ok().and_then(|told| told.clone()),

@@ -8,9 +8,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{CacheServiceExt, ErrorKind};
+use async_trait::async_trait;
+use cache_core::{
+    BoxStream, BusEvent, CacheError, CacheServiceExt, Clock, ErrorKind, InvalidationBus, Selector,
+};
 use cache_quick::QuickStore;
-use cache_testkit::{FlakyCache, Gate, Operation, eventually, let_others_run, poll_once};
+use cache_testkit::{
+    FlakyCache, Gate, LocalBusNode, Operation, eventually, let_others_run, poll_once,
+};
 use fleet::{Fleet, TTL};
 use futures_util::future::join_all;
 
@@ -215,6 +220,84 @@ async fn p2_01_writes_that_are_told_together_are_all_told() {
     let_others_run().await;
     assert_eq!((b.get("x").await, b.get("y").await), (Some(2), Some(2)));
     assert_eq!(a.cache.tiers().tier_stats().replays_dropped, 0);
+}
+
+/// A bus that is slow, and for some keys says nothing at all.
+#[derive(Debug)]
+struct Slow {
+    bus: Arc<LocalBusNode>,
+    clock: Clock,
+    takes: Duration,
+    never: &'static str,
+}
+
+#[async_trait]
+impl InvalidationBus for Slow {
+    async fn publish(&self, what: &Selector) -> Result<(), CacheError> {
+        if what.matches(self.never) {
+            std::future::pending::<()>().await;
+        }
+        self.clock.sleep(self.takes).await;
+        self.bus.publish(what).await
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, BusEvent> {
+        self.bus.subscribe()
+    }
+}
+
+impl Fleet {
+    async fn slow(&self, takes: Duration, never: &'static str) -> fleet::Node {
+        let clock = self.clock.clock();
+        let bus = Slow { bus: self.hub.node(), clock, takes, never };
+        let node = self.built(|tiers| tiers.bus(Arc::new(bus)));
+        eventually(|| node.serves()).await;
+        node
+    }
+
+    async fn advance(&self, millis: u64) {
+        for _ in 0..millis {
+            let_others_run().await;
+            self.clock.advance(Duration::from_millis(1));
+        }
+        let_others_run().await;
+    }
+}
+
+/// The last one waits for the message that is under way and for its own.
+#[tokio::test]
+async fn p2_06_hot_writes_over_a_slow_link_are_told() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.slow(Duration::from_millis(160), "").await, fleet.node().await);
+    let mut writes = Vec::new();
+    for (value, pause) in [(1_u64, 0), (2, 1), (3, 1)] {
+        let cache = a.cache.clone();
+        writes.push(tokio::spawn(async move { cache.set("k", &value, TTL).await }));
+        fleet.advance(pause).await;
+    }
+    fleet.advance(2 * 160).await;
+    for write in writes {
+        assert!(write.is_finished());
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(b.get("k").await, Some(3));
+}
+
+#[tokio::test]
+async fn p2_06_what_is_told_at_once_and_what_is_told_together_wait_for_no_other() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.slow(Duration::ZERO, "never").await, fleet.node().await);
+    a.set("k", 1).await;
+    let_others_run().await;
+    assert_eq!(b.get("k").await, Some(1));
+    let cache = a.cache.clone();
+    let items = [("k", 2_u64), ("never", 2)];
+    let write = tokio::spawn(async move { cache.set_many(&items, TTL).await });
+    fleet.advance(2).await;
+    assert_eq!(b.get("k").await, Some(2));
+    fleet.advance(298).await;
+    assert!(write.is_finished(), "it waits for one after the other");
+    assert_eq!(write.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test]
