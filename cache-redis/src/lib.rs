@@ -17,7 +17,7 @@ pub use bus::{BusStats, RedisBus};
 pub use channel::{Channel, ChannelEvent};
 pub use config::RedisConfig;
 pub use connection::{
-    Call, ConnectionState, ConnectionStats, Connections, Lane, Primary, Retry, Script, slot,
+    Call, ConnectionState, ConnectionStats, Connections, Lane, Primary, Retry, Script, Sent, slot,
 };
 pub use service::RedisCacheService;
 pub use store::RedisStore;

@@ -29,6 +29,10 @@ pub enum Retry {
     Once,
 }
 
+/// How often a call has been sent: whatever its outcome, it has run that often at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent(pub u32);
+
 /// A connection of a lane that has one: it tells it from those before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(pub(super) u64);

@@ -16,7 +16,7 @@ use redis::{ErrorKind as Redis, RedisError, ServerErrorKind, Value};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Connections;
-use super::call::{Call, Generation, Request, Retry};
+use super::call::{Call, Generation, Request, Retry, Sent};
 use super::link::{InFlight, SETTLED};
 use crate::error::{Effect, classify, unavailable};
 
@@ -24,8 +24,7 @@ use crate::error::{Effect, classify, unavailable};
 struct Trail<'a> {
     /// What it goes by, or went last.
     used: Option<InFlight<'a>>,
-    /// Something has been sent.
-    sent: bool,
+    sent: &'a mut Sent,
 }
 
 impl Connections {
@@ -45,7 +44,8 @@ impl Connections {
         call: Call,
         request: Request<'_>,
     ) -> Result<(Value, Generation), CacheError> {
-        let (reply, by) = self.converse(call, self.budget(call), request).await?;
+        let mut sent = Sent::default();
+        let (reply, by) = self.converse(call, self.budget(call), request, &mut sent).await?;
         Ok((self.checked(reply)?, by))
     }
 
@@ -66,7 +66,18 @@ impl Connections {
         budget: Duration,
         request: Request<'_>,
     ) -> Result<Value, CacheError> {
-        self.converse(call, budget, request).await.map(|(reply, _)| reply)
+        self.exchange_counted(call, budget, request, &mut Sent::default()).await
+    }
+
+    /// As [`exchange`](Self::exchange), and counts how often the request is sent.
+    pub(super) async fn exchange_counted(
+        &self,
+        call: Call,
+        budget: Duration,
+        request: Request<'_>,
+        sent: &mut Sent,
+    ) -> Result<Value, CacheError> {
+        self.converse(call, budget, request, sent).await.map(|(reply, _)| reply)
     }
 
     async fn converse(
@@ -74,10 +85,11 @@ impl Connections {
         call: Call,
         budget: Duration,
         request: Request<'_>,
+        sent: &mut Sent,
     ) -> Result<(Value, Generation), CacheError> {
         let health = &self.0.shared.health;
         let until = Instant::now() + budget;
-        let mut trail = Trail { used: None, sent: false };
+        let mut trail = Trail { used: None, sent };
         let reply = match timeout_at(until, self.attempts(call, request, &mut trail)).await {
             Ok(reply) => reply,
             Err(_) => {
@@ -89,7 +101,7 @@ impl Connections {
         };
         if reply.is_err() {
             health.failures.fetch_add(1, Ordering::Relaxed);
-            if call.to_the_end && trail.sent {
+            if call.to_the_end && trail.sent.0 > 0 {
                 drop(trail);
                 // Apart, as it is rare and large.
                 Box::pin(sleep_until(until)).await;
@@ -135,7 +147,7 @@ impl Connections {
                 return Err(unavailable(self.address(), "its connection was replaced"));
             }
             let cluster = lease.handle.is_cluster();
-            *sent = true;
+            sent.0 += 1;
             let (reply, trouble) = match lease.handle.send(request, call.retry == Retry::Once).await
             {
                 Ok(reply) => {

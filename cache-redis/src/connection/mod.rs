@@ -45,7 +45,7 @@ use tokio::runtime;
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::call::Generation;
 use self::call::Request;
-pub use self::call::{Call, Lane, Retry};
+pub use self::call::{Call, Lane, Retry, Sent};
 use self::dial::Dialer;
 use self::health::Health;
 pub use self::health::{ConnectionState, ConnectionStats};
@@ -198,8 +198,28 @@ impl Connections {
     where
         T: FromRedisValue + Send,
     {
+        self.script_counted(call, script, keys, args, &mut Sent::default()).await
+    }
+
+    /// As [`script`](Self::script), and counts how often it was sent, for those who have to know
+    /// whether it may run, or run again, after an error.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query).
+    pub async fn script_counted<T>(
+        &self,
+        call: Call,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+        sent: &mut Sent,
+    ) -> Result<T, CacheError>
+    where
+        T: FromRedisValue + Send,
+    {
         let known = script.evalsha(keys, args);
-        let reply = self.evaluate(call, &known, || script.eval(keys, args)).await?;
+        let reply = self.evaluate_counted(call, &known, || script.eval(keys, args), sent).await?;
         self.convert(reply)
     }
 
@@ -210,14 +230,28 @@ impl Connections {
         by_hash: &Cmd,
         by_source: impl FnOnce() -> Cmd + Send,
     ) -> Result<Value, CacheError> {
+        self.evaluate_counted(call, by_hash, by_source, &mut Sent::default()).await
+    }
+
+    async fn evaluate_counted(
+        &self,
+        call: Call,
+        by_hash: &Cmd,
+        by_source: impl FnOnce() -> Cmd + Send,
+        sent: &mut Sent,
+    ) -> Result<Value, CacheError> {
         let budget = self.budget(call);
         let started = tokio::time::Instant::now();
-        let mut reply = self.exchange(call, budget, Request::Command(by_hash)).await?;
+        let known = Request::Command(by_hash);
+        let mut reply = self.exchange_counted(call, budget, known, sent).await?;
         if let Value::ServerError(error) = &reply
             && error.kind() == Some(ServerErrorKind::NoScript)
         {
+            // That one has not run.
+            sent.0 = sent.0.saturating_sub(1);
             let left = budget.saturating_sub(started.elapsed());
-            reply = self.exchange(call, left, Request::Command(&by_source())).await?;
+            let unknown = by_source();
+            reply = self.exchange_counted(call, left, Request::Command(&unknown), sent).await?;
         }
         self.checked(reply)
     }
