@@ -9,19 +9,20 @@
 //!    to be before it. It is made for a claim's time only, and so renewed at once, while its
 //!    section begins.
 //! 5. Whatever may have been granted without our knowing is taken back, and its token is not used
-//!    again.
+//!    again. So is what a copy of a question may do that comes after its token was given up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use cache_core::{
-    ErrorKind, FencingToken, LockError, LockErrorKind, LockGuard, LockLease, LockRelease,
-    LockReleasing, Timestamp,
+    FencingToken, LockError, LockErrorKind, LockGuard, LockLease, LockRelease, LockReleasing,
+    Timestamp,
 };
-use cache_redis::ConnectionState;
+use cache_redis::Sent;
 use tokio::sync::oneshot;
 
-use super::error::{is_refused, may_heal, task_gone, unavailable};
+use super::error::{may_heal, may_run, task_gone, unavailable};
 use super::hand_over::HandOver;
 use super::hold::{Hold, Terms, valid_until};
 use super::inner::Inner;
@@ -43,6 +44,23 @@ pub(crate) struct Request {
     pub(crate) names: Arc<Names>,
     pub(crate) token: String,
     pub(crate) terms: Terms,
+    /// A copy of a question of this token may come when its answer is known already.
+    late: Arc<AtomicBool>,
+}
+
+impl Request {
+    pub(crate) fn new(key: &str, names: Names, token: String, terms: Terms) -> Self {
+        Self { key: Arc::from(key), names: Arc::new(names), token, terms, late: Arc::default() }
+    }
+
+    /// The same under another token.
+    pub(crate) fn anew(&mut self, token: String) {
+        (self.token, self.late) = (token, Arc::default());
+    }
+
+    pub(crate) fn may_come_late(&self) -> bool {
+        self.late.load(Relaxed)
+    }
 }
 
 /// How an attempt ended.
@@ -79,7 +97,7 @@ pub(crate) async fn attempt(
         // To a caller that is gone: what comes back is dropped (rule 2). It may have left the queue
         // before this attempt came there.
         if let Err(Ok(Tried::Held { .. })) = tell.send(tried)
-            && !place.patience.is_zero()
+            && (!place.patience.is_zero() || request.may_come_late())
         {
             task_inner.leave(&request, place.patience);
         }
@@ -95,42 +113,42 @@ async fn send(
     gate: LockGuard,
 ) -> Result<Tried, LockError> {
     let Request { names, token, terms, .. } = request;
-    // While down, calls fail before anything is sent, except for a probe that times out.
-    let down = inner.redis.connections.stats().state == ConnectionState::Down;
-    let sent = inner.clock.now();
-    let fence = match inner.redis.acquire(names, token, terms.lease, place).await {
+    let (since, mut sent) = (inner.clock.now(), Sent::default());
+    let answer = inner.redis.acquire(names, token, terms.lease, place, &mut sent).await;
+    request.late.fetch_or(sent.0 > 1, Relaxed);
+    let fence = match answer {
         Ok(Acquired::Fence(fence)) => fence,
         Ok(Acquired::Held(remaining, holder)) => {
             return Ok(Tried::Held { gate, holder: label(&holder), remaining });
         }
         Err(error) => {
-            let sent_perhaps = !down || error.kind() == ErrorKind::Timeout;
-            if !may_heal(&error) {
-                return Err(unavailable(error));
-            }
-            if sent_perhaps {
-                // What was refused has not been done, unless it was sent twice.
-                let refused = error.kind() != ErrorKind::Timeout && is_refused(&error);
-                let lasts = if refused { REFUSED } else { twice(request) };
-                abandon(inner, request, lasts);
+            let (unknown, heals) = (may_run(&error, sent), may_heal(&error));
+            if unknown {
+                abandon(inner, request);
+            } else if heals && sent.0 > 0 {
+                // What was refused has not been done; a place in the queue may be there from before.
+                inner.leave(request, REFUSED);
             }
             let error = unavailable(error);
-            return Ok(Tried::Failed { gate, error, abandoned: sent_perhaps });
+            if !heals {
+                return Err(error);
+            }
+            return Ok(Tried::Failed { gate, error, abandoned: sent.0 > 0 });
         }
     };
     if let Some(durability) = inner.durability
         && let Err(error) = durability.reached(inner, names, token, terms.lease).await
     {
-        abandon(inner, request, twice(request));
+        abandon(inner, request);
         return Err(error);
     }
-    let valid = valid_until(sent, terms.lease);
+    let valid = valid_until(since, terms.lease);
     if !inner.clock.is_before(valid) {
-        abandon(inner, request, twice(request));
+        abandon(inner, request);
         let message = format!("Redis took longer to answer than the lease of {:?}", terms.lease);
         return Err(LockError::new(LockErrorKind::Unavailable, message));
     }
-    Ok(Tried::Granted(hold(inner, request, FencingToken(fence), sent, terms.lease, gate)))
+    Ok(Tried::Granted(hold(inner, request, FencingToken(fence), since, terms.lease, gate)))
 }
 
 /// What a hand-over is worth: the lock, or, if that has to be asked for, the gate back.
@@ -161,7 +179,7 @@ fn hold(
     span: Duration,
     gate: LockGuard,
 ) -> LockGuard {
-    let Request { key, names, token, terms } = request;
+    let Request { key, names, token, terms, .. } = request;
     let granted = inner.clock.now();
     let (valid, hold_until) = (valid_until(since, span), granted + terms.max_hold);
     let lease = LockLease::new(Arc::clone(key), fence, &inner.clock, valid, hold_until);
@@ -178,20 +196,17 @@ fn hold(
         inner: Arc::clone(inner),
         hold,
         id,
+        late: request.may_come_late(),
         #[cfg(feature = "metrics")]
         granted,
     };
     LockGuard::new(lease, Arc::new(giving_back))
 }
 
-/// It may be executed late: twice the lease from now it is over in any case that matters.
-fn twice(request: &Request) -> Duration {
-    request.terms.lease.saturating_mul(2)
-}
-
-fn abandon(inner: &Inner, request: &Request, lasts: Duration) {
+/// Takes back what may have been granted, or may be granted yet.
+pub(crate) fn abandon(inner: &Inner, request: &Request) {
     let (names, token) = (Arc::clone(&request.names), request.token.clone());
-    let until = inner.clock.now() + lasts;
+    let until = inner.clock.now() + request.terms.lease.saturating_mul(2);
     // The releaser ends with its runtime; then the lease runs out by itself.
     let pending = inner.backlog.pending();
     let _ = inner.jobs.send(Job::Abandon { names, token, until, pending });
@@ -202,6 +217,7 @@ struct GivingBack {
     inner: Arc<Inner>,
     hold: Arc<Hold>,
     id: u64,
+    late: bool,
     #[cfg(feature = "metrics")]
     granted: Timestamp,
 }
@@ -223,6 +239,7 @@ impl LockRelease for GivingBack {
             until: now + self.hold.terms.lease,
             gate: self.hold.take_gate(),
             lost,
+            late: self.late,
             told,
             pending: self.inner.backlog.pending(),
         };

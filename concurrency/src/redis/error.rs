@@ -1,6 +1,7 @@
 //! What an error of the connection means for a lock.
 
 use cache_core::{CacheError, ErrorKind, LockError, LockErrorKind};
+use cache_redis::Sent;
 
 /// Redis did not do what it was asked: it is not there, too slow, or refuses.
 pub(crate) fn unavailable(error: CacheError) -> LockError {
@@ -15,6 +16,12 @@ pub(crate) fn unavailable(error: CacheError) -> LockError {
 /// Whether it may have been done, or may soon be: it is not refused.
 pub(crate) fn may_heal(error: &CacheError) -> bool {
     matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable)
+}
+
+/// Whether what was sent so often and ended like this may have run, or may run yet.
+pub(crate) fn may_run(error: &CacheError, sent: Sent) -> bool {
+    // A refusal says nothing of what was sent before.
+    sent.0 > u32::from(is_refused(error))
 }
 
 /// Whether the server has said so, and not the connection.

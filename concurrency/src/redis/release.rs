@@ -5,20 +5,23 @@
 //! 2. A caller hears of the first answer; a break in mid-reply is asked again at once, and then
 //!    "not yours" means that the first had worked.
 //! 3. What Redis does not answer, or does not do for now, is asked again until the lease has run out by itself.
+//!    An attempt to acquire has no such end: a server that hangs finds it whenever it goes on. So that is
+//!    asked for until there is an answer, while there is a service.
 //! 4. The gate opens after the first answer: the next of this process finds the lock free.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use cache_core::{Clock, LockError, LockErrorKind, LockGuard, Timestamp};
+use cache_core::{CacheError, Clock, ErrorKind, LockError, LockErrorKind, LockGuard, Timestamp};
+use cache_redis::Sent;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
-use super::error::unavailable;
+use super::error::{may_run, unavailable};
 use super::names::Names;
 use super::script::Redis;
 use crate::stats::{Counters, bump};
@@ -43,12 +46,14 @@ pub(crate) enum Job {
         gate: Option<LockGuard>,
         /// Whether its lease is known to have been over, and counted as lost.
         lost: bool,
+        /// Whether a copy of what it was acquired with may come yet.
+        late: bool,
         told: oneshot::Sender<Result<(), LockError>>,
         pending: Pending,
     },
     /// Perhaps in the queue, or handed the lock just now.
     Leave { names: Arc<Names>, token: String, until: Timestamp, pending: Pending },
-    /// Perhaps acquired; nobody knows.
+    /// Perhaps acquired, or to be acquired yet; nobody knows. Until then it is followed in any case.
     Abandon { names: Arc<Names>, token: String, until: Timestamp, pending: Pending },
 }
 
@@ -89,6 +94,53 @@ impl Drop for Pending {
 struct Abandoned {
     followed: AtomicUsize,
     turns: Semaphore,
+    /// There is no service any more, and no guard.
+    alone: AtomicBool,
+}
+
+impl Abandoned {
+    /// Takes one back: see [`AGAIN`].
+    async fn follow(
+        &self,
+        redis: &Redis,
+        clock: &Clock,
+        names: &Names,
+        token: &str,
+        until: Timestamp,
+    ) {
+        if self.followed.fetch_add(1, Relaxed) < FOLLOWED {
+            for pause in AGAIN {
+                clock.sleep(pause).await;
+                self.insist(redis, clock, names, token, until).await;
+            }
+        }
+        self.followed.fetch_sub(1, Relaxed);
+    }
+
+    /// Asks until there is an answer.
+    async fn insist(
+        &self,
+        redis: &Redis,
+        clock: &Clock,
+        names: &Names,
+        token: &str,
+        until: Timestamp,
+    ) {
+        let mut pause = PAUSE.0;
+        while !self.alone.load(Relaxed) || clock.is_before(until) {
+            // Never closed, so a turn comes.
+            let turn = self.turns.acquire().await;
+            if is_answered(redis, names, token).await {
+                return;
+            }
+            drop(turn);
+            clock.sleep(pause).await;
+            // All together ask no oftener than so many do.
+            let crowd =
+                self.followed.load(Relaxed).div_ceil(AT_A_TIME).try_into().unwrap_or(u32::MAX);
+            pause = (pause * 2).min(PAUSE.1.saturating_mul(crowd));
+        }
+    }
 }
 
 /// See the head of the file.
@@ -98,13 +150,20 @@ pub(crate) async fn run(
     counters: Arc<Counters>,
     mut jobs: UnboundedReceiver<Job>,
 ) {
-    let abandoned = Abandoned { followed: AtomicUsize::new(0), turns: Semaphore::new(AT_A_TIME) };
+    let abandoned = Abandoned {
+        followed: AtomicUsize::new(0),
+        turns: Semaphore::new(AT_A_TIME),
+        alone: AtomicBool::new(false),
+    };
     let (mut running, mut open) = (FuturesUnordered::new(), true);
     loop {
         tokio::select! {
             job = jobs.recv(), if open => match job {
                 Some(job) => running.push(work(&redis, &clock, job, &abandoned, &counters)),
-                None => open = false,
+                None => {
+                    open = false;
+                    abandoned.alone.store(true, Relaxed);
+                }
             },
             Some(()) = running.next() => {}
             else => return,
@@ -114,7 +173,7 @@ pub(crate) async fn run(
 
 async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, counters: &Counters) {
     match job {
-        Job::Release { names, token, until, gate, lost, told, pending } => {
+        Job::Release { names, token, until, gate, lost, late, told, pending } => {
             let first = first_answer(redis, &names, &token).await;
             drop(gate);
             let again = matches!(&first, Err((_, true)));
@@ -130,6 +189,9 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, cou
             if again {
                 give_up(redis, clock, &names, &token, until).await;
             }
+            if late {
+                abandoned.follow(redis, clock, &names, &token, until).await;
+            }
             drop(pending);
         }
         Job::Leave { names, token, until, pending } => {
@@ -137,15 +199,7 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, cou
             drop(pending);
         }
         Job::Abandon { names, token, until, pending } => {
-            if abandoned.followed.fetch_add(1, Relaxed) < FOLLOWED {
-                for pause in AGAIN {
-                    clock.sleep(pause).await;
-                    // Never closed, so a turn comes.
-                    let _turn = abandoned.turns.acquire().await;
-                    give_up(redis, clock, &names, &token, until).await;
-                }
-            }
-            abandoned.followed.fetch_sub(1, Relaxed);
+            abandoned.follow(redis, clock, &names, &token, until).await;
             drop(pending);
         }
     }
@@ -153,24 +207,25 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, cou
 
 /// What the caller is told, and for an error whether trying again makes sense.
 async fn first_answer(redis: &Redis, names: &Names, token: &str) -> Result<(), (LockError, bool)> {
-    match redis.release(names, token).await {
+    let lost = || {
+        let message = "the lock was not this holder's any more";
+        Err((LockError::new(LockErrorKind::LeaseLost, message), false))
+    };
+    let failed = |error: CacheError| {
+        let again = error.is_retryable();
+        Err((unavailable(error), again))
+    };
+    let mut sent = Sent::default();
+    let may_have_run = match redis.release(names, token, &mut sent).await {
         Ok(true) => return Ok(()),
-        Ok(false) => {
-            let message = "the lock was not this holder's any more";
-            return Err((LockError::new(LockErrorKind::LeaseLost, message), false));
-        }
-        Err(error) if error.kind() == cache_core::ErrorKind::Unavailable => {}
-        Err(error) => {
-            let again = error.is_retryable();
-            return Err((unavailable(error), again));
-        }
-    }
-    match redis.release(names, token).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let again = error.is_retryable();
-            Err((unavailable(error), again))
-        }
+        Ok(false) => return lost(),
+        Err(error) if error.kind() == ErrorKind::Unavailable => may_run(&error, sent),
+        Err(error) => return failed(error),
+    };
+    match redis.release(names, token, &mut sent).await {
+        Ok(had) if had || may_have_run => Ok(()),
+        Ok(_) => lost(),
+        Err(error) => failed(error),
     }
 }
 
@@ -179,11 +234,16 @@ async fn first_answer(redis: &Redis, names: &Names, token: &str) -> Result<(), (
 async fn give_up(redis: &Redis, clock: &Clock, names: &Names, token: &str, until: Timestamp) {
     let mut pause = PAUSE.0;
     while clock.is_before(until) {
-        match redis.release(names, token).await {
-            Err(error) if error.is_retryable() => {}
-            _ => return,
+        if is_answered(redis, names, token).await {
+            return;
         }
         clock.sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);
     }
+}
+
+/// Whether Redis has given up what is `token`'s, or never will.
+async fn is_answered(redis: &Redis, names: &Names, token: &str) -> bool {
+    let given = redis.release(names, token, &mut Sent::default()).await;
+    !given.is_err_and(|error| error.is_retryable())
 }

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use cache_core::CacheError;
-use cache_redis::{Call, Connections, Lane, Retry, Script};
+use cache_redis::{Call, Connections, Lane, Retry, Script, Sent};
 use redis::cmd;
 
 use super::names::{Names, Namespace};
@@ -101,12 +101,24 @@ impl Redis {
         token: &str,
         more: &[&[u8]],
     ) -> Result<T, CacheError> {
+        self.script_counted(call, script, names, token, more, &mut Sent::default()).await
+    }
+
+    async fn script_counted<T: redis::FromRedisValue + Send>(
+        &self,
+        call: Call,
+        script: &Script,
+        names: &Names,
+        token: &str,
+        more: &[&[u8]],
+        sent: &mut Sent,
+    ) -> Result<T, CacheError> {
         let keys = [&*names.lock, &*names.fence, &*names.queue, &*names.waiters];
         // A cluster's node counts those who listen to it, and there they listen to any.
         let counted: &[u8] = if self.connections.is_cluster() { b"0" } else { b"1" };
         let mut args = vec![token.as_bytes(), self.channels.as_bytes(), counted];
         args.extend(more);
-        self.connections.script(call, script, &keys, &args).await
+        self.connections.script_counted(call, script, &keys, &args, sent).await
     }
 
     /// Takes the lock if it is `token`'s already, or free with nobody waiting in front. If not, the
@@ -117,12 +129,13 @@ impl Redis {
         token: &str,
         lease: Duration,
         place: Place,
+        sent: &mut Sent,
     ) -> Result<Acquired, CacheError> {
         let terms = [lease, place.patience].map(millis);
         let listens: &[u8] = if place.listens { b"1" } else { b"0" };
         let terms = [terms[0].as_bytes(), terms[1].as_bytes(), listens];
         let (granted, number, holder): (bool, i64, Vec<u8>) =
-            self.script(REPEATABLE, &ACQUIRE, names, token, &terms).await?;
+            self.script_counted(REPEATABLE, &ACQUIRE, names, token, &terms, sent).await?;
         if granted {
             return Ok(Acquired::Fence(number.unsigned_abs()));
         }
@@ -147,8 +160,13 @@ impl Redis {
     /// Frees the lock, or hands it to the next; false if it is not `token`'s. Then that token is
     /// not in the queue any more. Not repeated: then false could not be told from a reply that was
     /// lost.
-    pub(crate) async fn release(&self, names: &Names, token: &str) -> Result<bool, CacheError> {
-        self.script(ONCE, &RELEASE, names, token, &[]).await
+    pub(crate) async fn release(
+        &self,
+        names: &Names,
+        token: &str,
+        sent: &mut Sent,
+    ) -> Result<bool, CacheError> {
+        self.script_counted(ONCE, &RELEASE, names, token, &[], sent).await
     }
 
     pub(crate) async fn inspect(&self, names: &Names) -> Result<Option<Holder>, CacheError> {

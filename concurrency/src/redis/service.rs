@@ -12,7 +12,7 @@ use cache_core::{
 use cache_redis::{Connections, RedisConfig};
 use futures_util::future::try_join_all;
 
-use super::acquire::{Request, Tried, attempt};
+use super::acquire::{Request, Tried, abandon, attempt};
 use super::builder::RedisConcurrencyBuilder;
 use super::error::unavailable;
 use super::hold::Terms;
@@ -156,12 +156,7 @@ impl RedisConcurrencyService {
     }
 
     fn request(&self, key: &str, options: &LockOptions) -> Request {
-        Request {
-            key: Arc::from(key),
-            names: Arc::new(self.0.namespace.names(key)),
-            token: self.0.token(),
-            terms: Terms::of(options),
-        }
+        Request::new(key, self.0.namespace.names(key), self.0.token(), Terms::of(options))
     }
 
     async fn info(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
@@ -207,9 +202,15 @@ impl RedisConcurrencyService {
             // Held or waited for by this very process: nothing to ask Redis.
             let gate = self.0.gate.take_if_free(key, &at_the_gate(Duration::ZERO)).await?;
             let Some(gate) = gate else { return Ok(None) };
-            match attempt(&self.0, &self.request(key, options), Place::NONE, gate).await? {
+            let request = self.request(key, options);
+            match attempt(&self.0, &request, Place::NONE, gate).await? {
                 Tried::Granted(guard) => self.unless_closed(guard).map(Some),
-                Tried::Held { .. } => Ok(None),
+                Tried::Held { .. } => {
+                    if request.may_come_late() {
+                        abandon(&self.0, &request);
+                    }
+                    Ok(None)
+                }
                 Tried::Failed { error, .. } => Err(error),
             }
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use cache_core::{LockError, LockErrorKind, LockGuard, LockOptions, Timestamp};
 use tokio::sync::watch;
 
-use super::acquire::{Request, Tried, attempt, claim};
+use super::acquire::{Request, Tried, abandon, attempt, claim};
 use super::hand_over::{HandOver, Turn};
 use super::inner::Inner;
 use super::release::Job;
@@ -46,6 +46,7 @@ struct Waiter<'a> {
     inner: &'a Arc<Inner>,
     request: &'a Request,
     turn: Turn,
+    /// Is in the queue, or may come there.
     queued: bool,
 }
 
@@ -72,7 +73,7 @@ pub(crate) async fn granted(
             Err(again) => gate = again,
         }
         // What became of the last token is not known: it is not used again.
-        request.token = inner.token();
+        request.anew(inner.token());
     }
 }
 
@@ -151,7 +152,7 @@ async fn through_the_queue(
             }
         }
         *heard = Heard { ever: true, failing: None, failures: 0 };
-        waiter.queued = queue;
+        waiter.queued = queue || request.may_come_late();
         // Also one that was sent in time: another would go beyond the wait for a second time.
         if !clock.is_before(deadline) {
             let wait = options.wait_duration();
@@ -220,6 +221,9 @@ async fn news(heard: &mut watch::Receiver<bool>) {
 impl Inner {
     /// Gives up a place in the queue, in the background.
     pub(crate) fn leave(&self, request: &Request, patience: Duration) {
+        if request.may_come_late() {
+            return abandon(self, request);
+        }
         let (names, token) = (Arc::clone(&request.names), request.token.clone());
         let until = self.clock.now() + patience;
         // The releaser ends with its runtime; then the place is lost by itself.

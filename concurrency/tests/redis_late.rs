@@ -1,0 +1,161 @@
+//! Attempts that may have been done, or may be done yet: they are taken back, however late.
+#![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+
+mod redis_common;
+
+use std::time::{Duration, Instant};
+
+use cache_concurrency::RedisConcurrencyService;
+use cache_core::{ConcurrencyService, LockErrorKind};
+use cache_redis::{ConnectionState, RedisConfig};
+use cache_testkit::{FaultProxy, RedisServer, eventually, eventually_async};
+use redis_common::{LOCK, at_rest, hold, holder, lease, patient, service};
+
+/// Longer than any test waits.
+const LONG: u64 = 60_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_29_an_attempt_is_taken_back_however_long_redis_has_hung() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    // Its connections last, so that it asks as soon as the server goes on.
+    let waits = RedisConfig::from_url(&server.url())
+        .unwrap()
+        .heartbeat_timeout(Duration::from_secs(30))
+        .operation_timeout(Duration::from_secs(30));
+    let other = RedisConcurrencyService::connect(waits).await.unwrap();
+    hold(&other).await.release().await.unwrap();
+    server.pause();
+    let error = locks.acquire("k", &lease(3_000)).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    // Real time: more than two leases. The server finds the attempt when it goes on.
+    tokio::time::sleep(Duration::from_millis(6_500)).await;
+    server.resume();
+    let began = Instant::now();
+    let guard = other.acquire("k", &lease(3_000)).await.unwrap();
+    // It is asked again every half a second, on a connection that is made as often.
+    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_on_a_connection_that_was_just_made_is_taken_back() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = patient(&proxy.url(&server.url())).await;
+    hold(&locks).await.release().await.unwrap();
+    proxy.cut();
+    eventually(|| locks.connections().stats().state == ConnectionState::Down).await;
+    proxy.heal();
+    // Time to cut it off once the server has done it, before the answer is there.
+    proxy.latency(Duration::from_millis(100));
+    let options = lease(LONG);
+    let attempts = async {
+        while let Err(error) = locks.acquire("k", &options).await {
+            assert_eq!(error.kind(), LockErrorKind::Unavailable);
+            if holder(&server).is_some() {
+                return;
+            }
+            // It fails at once while no connection is being made.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("it was not cut off in time");
+    };
+    let cut = async {
+        eventually(|| holder(&server).is_some()).await;
+        proxy.cut();
+    };
+    tokio::join!(attempts, cut);
+    proxy.heal();
+    eventually(|| holder(&server).is_none()).await;
+    locks.shutdown().await;
+    at_rest(&server);
+}
+
+/// An attempt that is done, and whose repetition is refused.
+async fn repeated_in_vain(refuse: [&str; 4], until: Duration, allow: [&str; 4]) {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = patient(&proxy.url(&server.url())).await;
+    hold(&locks).await.release().await.unwrap();
+    proxy.drop_replies();
+    let refused = async {
+        eventually(|| holder(&server).is_some()).await;
+        server.command(&refuse[..3 + usize::from(!refuse[3].is_empty())]);
+        proxy.heal();
+        proxy.reset_connections();
+    };
+    let options = lease(LONG);
+    let (outcome, ()) = tokio::join!(locks.acquire("k", &options), refused);
+    assert_eq!(outcome.unwrap_err().kind(), LockErrorKind::Unavailable);
+    // Real time: for how long the server refuses.
+    tokio::time::sleep(until).await;
+    server.command(&allow[..3 + usize::from(!allow[3].is_empty())]);
+    eventually(|| holder(&server).is_none()).await;
+    eventually_async(async || locks.acquire("k", &options).await.is_ok()).await;
+    locks.shutdown().await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_40_a_repetition_that_is_refused_says_nothing_of_the_first() {
+    let room = |bytes| ["CONFIG", "SET", "maxmemory", bytes];
+    repeated_in_vain(room("1"), Duration::ZERO, room("0")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_40_an_attempt_is_taken_back_however_long_the_server_takes_no_writes() {
+    let replicaof = |host, port| ["REPLICAOF", host, port, ""];
+    let lasts = Duration::from_millis(2_000);
+    repeated_in_vain(replicaof("127.0.0.1", "1"), lasts, replicaof("NO", "ONE")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_20_a_first_copy_that_comes_after_the_release_is_taken_back() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = patient(&proxy.url(&server.url())).await;
+    hold(&locks).await.release().await.unwrap();
+    proxy.drop_replies();
+    let repeated = async {
+        eventually(|| holder(&server).is_some()).await;
+        proxy.heal();
+        proxy.reset_connections();
+    };
+    let options = lease(LONG);
+    let (guard, ()) = tokio::join!(locks.acquire("k", &options), repeated);
+    let token = String::from_utf8(holder(&server).unwrap()).unwrap();
+    guard.unwrap().release().await.unwrap();
+    // What such a copy would do.
+    server.command(&["SET", LOCK, &token, "PX", &LONG.to_string()]);
+    eventually(|| holder(&server).is_none()).await;
+    locks.shutdown().await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_was_refused_first_tells_of_a_lock_that_is_lost() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let config = RedisConfig::from_url(&proxy.url(&server.url()))
+        .unwrap()
+        .connections(1)
+        .operation_timeout(Duration::from_secs(5))
+        .heartbeat_interval(Duration::from_secs(5))
+        .heartbeat_timeout(Duration::from_secs(5));
+    let locks = RedisConcurrencyService::connect(config).await.unwrap();
+    let guard = hold(&locks).await;
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    // Time for what follows, before the one connection is made anew.
+    proxy.latency(Duration::from_millis(150));
+    let refused = || server.info("errorstats").contains_key("errorstat_READONLY");
+    let lost = async {
+        eventually(refused).await;
+        server.command(&["REPLICAOF", "NO", "ONE"]);
+        server.command(&["DEL", LOCK]);
+    };
+    let (outcome, ()) = tokio::join!(guard.release(), lost);
+    assert_eq!(outcome.unwrap_err().kind(), LockErrorKind::LeaseLost);
+}
