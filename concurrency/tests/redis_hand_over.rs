@@ -11,7 +11,7 @@ use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_redis::{Channel, ChannelEvent, RedisConfig};
 use cache_testkit::{RedisServer, eventually};
 use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
-use redis_common::{at_rest, hold, holder, patient, pttl, queued};
+use redis_common::{LOCK, at_rest, hold, holder, patient, pttl, queued};
 use tokio::task::JoinHandle;
 
 /// Waits for `k` in a task.
@@ -158,5 +158,50 @@ async fn a_hand_over_that_may_be_old_is_asked_for() {
     let left = next.remaining();
     assert!(left >= Duration::from_millis(800), "it begins with {left:?}");
     next.release().await.unwrap();
+    at_rest(&server);
+}
+
+/// Two services of which the second listens, and the token under which it stands in the queue.
+async fn listener(server: &RedisServer) -> (RedisConcurrencyService, String) {
+    let (first, locks) = (patient(&server.url()).await, patient(&server.url()).await);
+    let guard = hold(&first).await;
+    let waiter = tokio::spawn({
+        let locks = locks.clone();
+        async move { hold(&locks).await }
+    });
+    eventually(|| queued(server) == 1).await;
+    let token = in_line(server).remove(0);
+    // By a message: it listens.
+    let listens = || server.command(&["PUBSUB", "NUMSUB", &channel(&token)]).list()[1].integer();
+    eventually(|| listens() == 1).await;
+    guard.release().await.unwrap();
+    waiter.await.unwrap().release().await.unwrap();
+    (locks, token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_handed_to_nobody_passes_on_at_once() {
+    let server = RedisServer::start();
+    let (locks, token) = listener(&server).await;
+    server.command(&["SET", LOCK, &token, "PX", "60000"]);
+    server.command(&["PUBLISH", &channel(&token), &format!("{token} 7\n{LOCK}")]);
+    eventually(|| holder(&server).is_none()).await;
+    locks.shutdown().await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_is_told_twice_leaves_its_holder_alone() {
+    let server = RedisServer::start();
+    let (locks, _) = listener(&server).await;
+    let guard = hold(&locks).await;
+    let token = String::from_utf8(holder(&server).unwrap()).unwrap();
+    let again = format!("{token} {}\n{LOCK}", guard.fencing_token());
+    server.command(&["PUBLISH", &channel(&token), &again]);
+    // Real time: what it would do wrong it would do at once.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    guard.check().unwrap();
+    assert_eq!(holder(&server).unwrap(), token.into_bytes());
+    guard.release().await.unwrap();
     at_rest(&server);
 }

@@ -6,7 +6,9 @@
 //!    nobody is nobody's turn.
 //! 2. A message is a hint. One that is lost costs time, as each who waits asks by itself now and
 //!    then; one that comes late or twice is no harm.
-//! 3. A hand-over is a grant, without asking, if it is known to be young: see
+//! 3. A lock that is handed to nobody is given back: by an attempt that was given up, and came to
+//!    the server all the same.
+//! 4. A hand-over is a grant, without asking, if it is known to be young: see
 //!    [`ChannelEvent::Message`].
 
 use std::collections::HashMap;
@@ -38,6 +40,13 @@ struct Told {
     connected: watch::Sender<bool>,
 }
 
+/// What is said of a token that does not wait here.
+pub(crate) struct Stray<'a> {
+    pub(crate) token: &'a str,
+    /// The key of the lock that it has.
+    pub(crate) lock: &'a str,
+}
+
 /// A token's turn will be told here.
 pub(crate) struct Turn {
     token: String,
@@ -53,10 +62,10 @@ impl HandOvers {
     }
 
     /// Subscribes, if that has not been done before.
-    pub(crate) fn start(
+    pub(crate) fn start<S: Fn(Stray<'_>) + Send + Sync + 'static>(
         &self,
         connections: &Connections,
-        channel: impl FnOnce() -> String,
+        setup: impl FnOnce() -> (String, S),
         runtime: &Handle,
     ) -> Result<(), CacheError> {
         let mut started = self.channel.lock();
@@ -64,8 +73,9 @@ impl HandOvers {
             let told = Arc::clone(&self.told);
             // It is to live as long as the service, whoever comes first.
             let _runtime = runtime.enter();
-            *started =
-                Some(Channel::listen(connections, channel(), move |event| told.hear(event))?);
+            let (channel, stray) = setup();
+            let hear = move |event: ChannelEvent<'_>| told.hear(event, &stray);
+            *started = Some(Channel::listen(connections, channel, hear)?);
         }
         Ok(())
     }
@@ -95,15 +105,18 @@ impl HandOvers {
 }
 
 impl Told {
-    fn hear(&self, event: ChannelEvent<'_>) {
+    fn hear(&self, event: ChannelEvent<'_>, stray: impl Fn(Stray<'_>)) {
         match event {
             ChannelEvent::Connected => drop(self.connected.send_replace(true)),
             ChannelEvent::Disconnected => drop(self.connected.send_replace(false)),
             ChannelEvent::Message { payload, published_after } => {
-                let Some((token, fence)) = parse(payload) else { return };
+                let Some((token, fence, lock)) = parse(payload) else { return };
                 let news = self.waiting.lock().get(token).cloned();
-                if let Some(news) = news {
-                    news.send_replace(Some(HandOver { fence, after: published_after }));
+                match news {
+                    Some(news) => {
+                        news.send_replace(Some(HandOver { fence, after: published_after }));
+                    }
+                    None => stray(Stray { token, lock }),
                 }
             }
             _ => {}
@@ -111,10 +124,12 @@ impl Told {
     }
 }
 
-/// `<token> <fence>`, as `common.lua` writes it. The label in a token may hold spaces.
-fn parse(payload: &[u8]) -> Option<(&str, u64)> {
-    let (token, fence) = str::from_utf8(payload).ok()?.rsplit_once(' ')?;
-    Some((token, fence.parse().ok()?))
+/// `<token> <fence>` and the lock's key in a line of its own, as `common.lua` writes it. The label in
+/// a token may hold spaces, and a key anything.
+fn parse(payload: &[u8]) -> Option<(&str, u64, &str)> {
+    let (said, lock) = str::from_utf8(payload).ok()?.split_once('\n')?;
+    let (token, fence) = said.rsplit_once(' ')?;
+    Some((token, fence.parse().ok()?, lock))
 }
 
 impl Turn {
@@ -158,30 +173,38 @@ mod tests {
 
     fn say(hand_overs: &HandOvers, payload: &[u8]) {
         let published_after = Some(Timestamp::ZERO);
-        hand_overs.told.hear(ChannelEvent::Message { payload, published_after });
+        hand_overs.told.hear(ChannelEvent::Message { payload, published_after }, |_| {});
     }
 
     #[test]
     fn who_waits_is_told_of_its_turn_and_forgotten() {
         let hand_overs = HandOvers::new();
         let (mut mine, mut other) = (hand_overs.turn("a.1@pid 7"), hand_overs.turn("a.2@pid 7"));
-        say(&hand_overs, b"a.1@pid 7 41");
-        say(&hand_overs, b"a.1@pid 7 42");
+        say(&hand_overs, b"a.1@pid 7 41\nk");
+        say(&hand_overs, b"a.1@pid 7 42\nk");
         let expected = HandOver { fence: 42, after: Some(Timestamp::ZERO) };
         assert_eq!(mine.come().now_or_never(), Some(expected));
         assert_eq!(mine.come().now_or_never(), None);
         assert_eq!(other.come().now_or_never(), None);
         drop((mine, other));
         assert_eq!(hand_overs.waiting(), 0);
-        say(&hand_overs, b"a.1@pid 7 43");
+        let strays = Mutex::new(Vec::new());
+        let message =
+            ChannelEvent::Message { payload: b"a.1@pid 7 43\nk 8\n9", published_after: None };
+        let stray = |Stray { token, lock }: Stray<'_>| {
+            strays.lock().push((token.to_owned(), lock.to_owned()));
+        };
+        hand_overs.told.hear(message, stray);
+        assert_eq!(strays.into_inner(), [("a.1@pid 7".to_owned(), "k 8\n9".to_owned())]);
     }
 
     #[test]
     fn what_is_no_hand_over_is_ignored() {
         let hand_overs = HandOvers::new();
         let mut turn = hand_overs.turn("a");
-        for payload in [&b""[..], b"a", b"a ", b"a x", b"a -1", b"\xff 1", b" 1", b"b 1"] {
-            say(&hand_overs, payload);
+        for said in [&b""[..], b"a", b"a ", b"a x", b"a -1", b"\xff 1", b" 1", b"b 1"] {
+            say(&hand_overs, said);
+            say(&hand_overs, &[said, b"\nk"].concat());
             assert_eq!(turn.come().now_or_never(), None);
         }
     }

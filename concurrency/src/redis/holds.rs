@@ -192,6 +192,11 @@ impl Holds {
         holds.find(|(_, entry)| is_it(&entry.hold)).map(|(id, entry)| (*id, entry.hold.clone()))
     }
 
+    /// Whether the lock of this token is held.
+    pub(crate) fn has(&self, token: &str) -> bool {
+        self.state.lock().holds.values().any(|entry| entry.hold.token == token)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.state.lock().holds.len()
     }

@@ -12,11 +12,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::durability::Durability;
 use super::error::unavailable;
-use super::hand_over::HandOvers;
+use super::hand_over::{HandOvers, Stray};
 use super::holds::Holds;
 use super::names::{Namespace, Tokens};
 use super::release::{Backlog, Job};
-use super::script::Redis;
+use super::script::{CLAIM, Redis};
 use super::{eviction, release, renew};
 use crate::LocalConcurrencyService;
 use crate::stats::Counters;
@@ -111,9 +111,25 @@ impl Inner {
 
     /// Sees to it that hand-overs are heard, some time.
     pub(crate) fn hear_of_hand_overs(&self) -> Result<(), LockError> {
-        let channel = || self.redis.channel(&self.tokens.process);
-        let started = self.hand_overs.start(&self.redis.connections, channel, &self.runtime);
+        let setup = || (self.redis.channel(&self.tokens.process), self.stray());
+        let started = self.hand_overs.start(&self.redis.connections, setup, &self.runtime);
         started.map_err(unavailable)
+    }
+
+    /// Gives back what is handed to a token that neither waits nor holds.
+    fn stray(&self) -> impl Fn(Stray<'_>) + Send + Sync + 'static {
+        let (namespace, holds) = (self.namespace.clone(), Arc::clone(&self.holds));
+        let (jobs, backlog, clock) = (self.jobs.clone(), self.backlog.clone(), self.clock.clone());
+        move |Stray { token, lock }| {
+            // A waiter is forgotten after it has become a holder: who is neither is gone.
+            if holds.has(token) {
+                return;
+            }
+            let Some(key) = namespace.key(lock) else { return };
+            let (names, token) = (Arc::new(namespace.names(&key)), token.to_owned());
+            let until = clock.now() + CLAIM;
+            let _ = jobs.send(Job::Leave { names, token, until, pending: backlog.pending() });
+        }
     }
 
     /// A token for whoever asks.

@@ -35,7 +35,7 @@ end
 -- and what therefore is no grant.
 local function tell(token, fence)
   redis.set_repl(redis.REPL_NONE)
-  local message = token .. ' ' .. string.format('%.0f', fence)
+  local message = token .. ' ' .. string.format('%.0f', fence) .. '\n' .. lock
   local heard = redis.pcall('PUBLISH', channels .. string.sub(token, 1, 36), message)
   redis.set_repl(redis.REPL_ALL)
   return type(heard) == 'number' and heard or nil
