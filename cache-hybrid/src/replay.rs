@@ -230,6 +230,19 @@ impl Replay {
         if self.len() == 0 { Owed::Nothing } else { self.owed_of_some(keys) }
     }
 
+    /// Parts what is about keys by what is owed of them, so that none waits for what is owed of another.
+    /// No part is empty, unless there is nothing at all.
+    pub(crate) fn parts<T>(&self, items: Vec<T>, key: impl Fn(&T) -> &str) -> Vec<(Owed, Vec<T>)> {
+        if self.len() == 0 {
+            return vec![(Owed::Nothing, items)];
+        }
+        let mut parts = [Owed::Nothing, Owed::Key, Owed::Sweep].map(|owed| (owed, Vec::new()));
+        for item in items {
+            parts[self.owed([key(&item)]) as usize].1.push(item);
+        }
+        parts.into_iter().filter(|(_, part)| !part.is_empty()).collect()
+    }
+
     #[cold]
     fn owed_of_some<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Owed {
         let queue = self.queue.lock();

@@ -14,7 +14,7 @@ use cache_core::{
 use futures_util::future::join_all;
 
 use crate::inner::Inner;
-use crate::replay::Kind;
+use crate::replay::{Kind, Owed};
 use crate::spans::Asked;
 use crate::stats::{TierStats, read};
 
@@ -88,8 +88,29 @@ impl TieredStore {
         self.0.counters.far_times.snapshot()
     }
 
-    /// The slots of `keys` from the far tier; what it has the near one keeps.
+    /// The slots of `keys` from the far tier, by where they are in the list. One of which a removal is
+    /// owed is left out, as absent, rather than have all of them fail.
     async fn fetch_far(
+        &self,
+        far: &dyn CacheStore,
+        keys: Vec<(usize, String)>,
+    ) -> Result<Vec<(usize, Option<Entry>)>, CacheError> {
+        let parts = self.0.missed.parts(keys, |(_, key)| key);
+        let fetch = async |(owed, part): (Owed, Vec<(usize, String)>)| {
+            let (places, keys): (Vec<_>, Vec<_>) = part.into_iter().unzip();
+            let found = self.fetch_part(far, &keys).await;
+            (owed, found.map(|found| places.into_iter().zip(found).collect::<Vec<_>>()))
+        };
+        let mut found = join_all(parts.into_iter().map(fetch)).await;
+        if found.iter().any(|(_, found)| found.is_ok()) {
+            found.retain(|(owed, found)| found.is_ok() || *owed == Owed::Nothing);
+        }
+        let found = found.into_iter().map(|(_, found)| found).collect::<Result<Vec<_>, _>>()?;
+        Ok(found.concat())
+    }
+
+    /// What the far tier has the near one keeps.
+    async fn fetch_part(
         &self,
         far: &dyn CacheStore,
         keys: &[String],
@@ -218,9 +239,8 @@ impl CacheStore for TieredStore {
         let mut slots: Vec<_> = keys.iter().map(|key| self.peek_fresh(key)).collect();
         let missing: Vec<_> = (0..keys.len()).filter(|&at| slots[at].is_none()).collect();
         if !missing.is_empty() {
-            let asked: Vec<_> = missing.iter().map(|&at| keys[at].clone()).collect();
-            let found = self.fetch_far(&**far, &asked).await?;
-            for (at, entry) in missing.into_iter().zip(found) {
+            let asked = missing.into_iter().map(|at| (at, keys[at].clone())).collect();
+            for (at, entry) in self.fetch_far(&**far, asked).await? {
                 slots[at] = entry;
             }
         }

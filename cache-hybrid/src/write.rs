@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector, Timestamp};
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -108,6 +109,12 @@ impl Inner {
 
     /// Each key is named once.
     pub(crate) async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        let parts = self.missed.parts(entries, |(key, _)| key);
+        let stored = join_all(parts.into_iter().map(|(_, part)| self.store_part(part))).await;
+        stored.into_iter().collect()
+    }
+
+    async fn store_part(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
         let what = Selector::Keys(entries.iter().map(|(key, _)| key.clone()).collect());
         let unfinished = Unfinished { inner: self, what: Some(&what) };
         let until = self.clock.now() + self.write_budget();

@@ -5,6 +5,8 @@
 mod fleet;
 
 use std::any::Any;
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -161,6 +163,47 @@ async fn p5_what_is_owed_of_one_key_keeps_nobody_from_the_others() {
     fleet.faults.heal();
     fleet.retry().await;
     assert_eq!(a.get("k").await, None);
+}
+
+#[tokio::test]
+async fn p5_what_is_owed_of_one_key_keeps_nobody_from_the_others_of_a_call() {
+    for prefix in [false, true] {
+        let fleet = Fleet::new();
+        let (a, b) = (fleet.node().await, fleet.node().await);
+        a.cache.set_many(&[("org:k", 1_u64), ("other", 1)], TTL).await.unwrap();
+        let removes = |operation: &Operation| operation.is_remove() && operation.concerns("org:k");
+        fleet.faults.when(removes).fail(ErrorKind::Unavailable);
+        let removed = match prefix {
+            false => a.cache.invalidate("org:k").await,
+            true => a.cache.invalidate_prefix("org:").await,
+        };
+        assert!(removed.is_err());
+        a.near.remove(&Selector::All).await.unwrap();
+        let found = a.cache.get_many::<u64>(&["org:k", "other", "absent"]).await.unwrap();
+        assert_eq!(found, [None, Some(1), None], "what is to be removed is absent");
+        a.near.remove(&Selector::All).await.unwrap();
+        let error = a.cache.get_many::<u64>(&["org:k"]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "nothing else is asked for");
+        fleet.faults.when(Operation::is_read).once().fail(ErrorKind::Backend);
+        let error = a.cache.get_many::<u64>(&["org:k", "other", "absent"]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Backend);
+
+        fleet.clock.advance(Duration::from_millis(1));
+        let written = a.cache.set_many(&[("org:k", 2_u64), ("other", 2)], TTL).await;
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!((a.holds("org:k"), a.holds("other")), (None, Some(2)));
+        let_others_run().await;
+        assert_eq!(b.get("other").await, Some(2), "written and told");
+        let load = |keys: Vec<String>| async move {
+            let loaded = keys.into_iter().map(|key| (key, 3_u64));
+            Ok::<_, Infallible>(loaded.collect::<HashMap<_, _>>())
+        };
+        let loaded = a.cache.get_or_load_many(&["org:k", "other"], TTL, load).await.unwrap();
+        assert_eq!(loaded, [Some(Arc::new(3)), Some(Arc::new(2))]);
+        fleet.faults.heal();
+        fleet.retry().await;
+        assert!(fleet.far.fetch("org:k").await.unwrap().is_none());
+    }
 }
 
 fn sweeps(operation: &Operation) -> bool {
