@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_testkit::{RedisServer, drop_after, eventually, let_others_run};
-use redis_common::{at_rest, hold, holder, lease, patient, pttl, queued};
+use redis_common::{at_rest, hold, holder, lease, listening, patient, pttl, queued};
 
 const POLLS: usize = 12;
 
@@ -139,7 +139,7 @@ fn p4_14_a_runtime_that_ends_leaves_the_lock_to_its_lease() {
         let guard = locks.acquire("k", &lease(300)).await.unwrap();
         // In the queue when its runtime ends, and in front.
         tokio::spawn(async move { drop(waiter.acquire("k", &lease(9000)).await) });
-        eventually(|| queued(&server) == 1).await;
+        eventually(|| listening(&server) == 1).await;
         guard
     });
     let (began, old) = (Instant::now(), guard.fencing_token());

@@ -11,7 +11,7 @@ use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_redis::{Channel, ChannelEvent, RedisConfig};
 use cache_testkit::{RedisServer, eventually};
 use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
-use redis_common::{LOCK, at_rest, hold, holder, patient, pttl, queued};
+use redis_common::{LOCK, at_rest, hold, holder, listening, patient, pttl, queued};
 use tokio::task::JoinHandle;
 
 /// Waits for `k` in a task.
@@ -29,7 +29,7 @@ async fn p4_40_a_release_that_is_refused_has_told_nobody() {
         let guard = hold(&locks).await;
         let token = holder(&server).unwrap();
         let waiter = waits(&other);
-        eventually(|| queued(&server) == 1).await;
+        eventually(|| listening(&server) == 1).await;
         let channel = channel(&in_line(&server)[0]);
         let mut ear = Ear::on(&server, &channel);
         server.command(&["REPLICAOF", "127.0.0.1", "1"]);
@@ -123,7 +123,7 @@ async fn p4_26_a_lock_that_is_handed_over_has_its_whole_lease_at_once() {
     for _ in 0..10 {
         let guard = hold(&locks).await;
         let waiter = waits(&other);
-        eventually(|| queued(&server) == 1).await;
+        eventually(|| listening(&server) == 1).await;
         guard.release().await.unwrap();
         let next = waiter.await.unwrap();
         let began = Instant::now();
@@ -147,7 +147,7 @@ async fn a_hand_over_that_may_be_old_is_asked_for() {
     let other = RedisConcurrencyService::connect(seldom).await.unwrap();
     let guard = hold(&locks).await;
     let waiter = waits(&other);
-    eventually(|| queued(&server) == 1).await;
+    eventually(|| listening(&server) == 1).await;
     // It asks at once and then every two seconds.
     let listens = || server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
     eventually(|| listens().contains("cmd=role")).await;
@@ -169,11 +169,8 @@ async fn listener(server: &RedisServer) -> (RedisConcurrencyService, String) {
         let locks = locks.clone();
         async move { hold(&locks).await }
     });
-    eventually(|| queued(server) == 1).await;
+    eventually(|| listening(server) == 1).await;
     let token = in_line(server).remove(0);
-    // By a message: it listens.
-    let listens = || server.command(&["PUBSUB", "NUMSUB", &channel(&token)]).list()[1].integer();
-    eventually(|| listens() == 1).await;
     guard.release().await.unwrap();
     waiter.await.unwrap().release().await.unwrap();
     (locks, token)

@@ -10,7 +10,7 @@ use cache_core::{ConcurrencyService, ConcurrencyServiceExt, FencingToken, LockOp
 use cache_redis::{Call, Lane};
 use cache_testkit::{RedisServer, eventually};
 use redis_common::process::{Process, process, say};
-use redis_common::{at_rest, hold, lease, patient, pttl, queued, service};
+use redis_common::{at_rest, hold, lease, listening, patient, pttl, queued, service};
 
 const LEASE: u64 = 800;
 
@@ -138,9 +138,9 @@ async fn p4_26_a_head_waiter_that_hangs_costs_the_others_its_claim() {
     let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
     let guard = hold(&locks).await;
     let mut head = Process::run("holder", &server);
-    eventually(|| queued(&server) == 1).await;
+    eventually(|| listening(&server) == 1).await;
     let waiter = tokio::spawn(async move { hold(&other).await });
-    eventually(|| queued(&server) == 2).await;
+    eventually(|| listening(&server) == 2).await;
     head.halt();
     let (began, first) = (Instant::now(), guard.fencing_token());
     guard.release().await.unwrap();
@@ -181,7 +181,8 @@ async fn p4_28_waiters_that_were_killed_are_passed_over_at_once() {
     let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
     let guard = hold(&locks).await;
     let mut dead = Process::run("waiters", &server);
-    eventually(|| queued(&server) == DEAD as i64).await;
+    // Until a process hears of its turn it cannot be seen to be gone.
+    eventually(|| listening(&server) == DEAD).await;
     let waiter = tokio::spawn(async move { (hold(&other).await, Instant::now()) });
     eventually(|| queued(&server) == DEAD as i64 + 1).await;
     dead.kill();

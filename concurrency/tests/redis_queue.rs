@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
-use cache_testkit::{RedisServer, eventually, eventually_async};
+use cache_testkit::{FaultProxy, RedisServer, eventually};
 use futures_util::future::join_all;
-use redis_common::{at_rest, attempts, hold, lease, patient, patients, queued, scripts};
+use redis_common::{at_rest, attempts, hold, lease, listening, patient, patients, queued, scripts};
 use tokio::sync::mpsc::unbounded_channel;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,8 +30,7 @@ async fn p4_08_eight_services_have_a_lock_in_the_order_of_arrival_for_one_attemp
             tell.send((number, guard.fencing_token())).unwrap();
             guard.release().await.unwrap();
         }));
-        let waiting = async || first.inspect("k").await.unwrap().unwrap().waiters;
-        eventually_async(async || waiting().await == number + 1).await;
+        eventually(|| listening(&server) == number + 1).await;
     }
     server.reset_commandstats();
     guard.release().await.unwrap();
@@ -62,7 +61,7 @@ async fn a_hand_over_is_asked_for_where_that_is_wanted() {
             .unwrap();
         let guard = hold(&first).await;
         let waiter = tokio::spawn(async move { hold(&second).await });
-        eventually(|| queued(&server) == 1).await;
+        eventually(|| listening(&server) == 1).await;
         server.reset_commandstats();
         let began = Instant::now();
         guard.release().await.unwrap();
@@ -207,5 +206,40 @@ async fn p4_36_subscriptions_that_are_killed_all_the_time_lose_nobody() {
     for waited in longest {
         assert!(waited < Duration::from_millis(1200 + 100), "waited for {waited:?}");
     }
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_08_who_waits_for_the_first_time_is_not_overtaken() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = patient(&server.url()).await;
+    let (first, later) = (patient(&proxy.url(&server.url())).await, patient(&server.url()).await);
+    let waits = |locks: &RedisConcurrencyService| {
+        let locks = locks.clone();
+        tokio::spawn(async move { hold(&locks).await })
+    };
+    // The later one has waited before, and listens.
+    let guard = hold(&locks).await;
+    let waiter = waits(&later);
+    eventually(|| listening(&server) == 1).await;
+    guard.release().await.unwrap();
+    waiter.await.unwrap().release().await.unwrap();
+    let guard = hold(&locks).await;
+    // To subscribe takes it some round trips.
+    proxy.latency(Duration::from_millis(150));
+    server.reset_commandstats();
+    let first = waits(&first);
+    eventually(|| scripts(&server) == 1).await;
+    let later = waits(&later);
+    eventually(|| queued(&server) == 2).await;
+    guard.release().await.unwrap();
+    let first = first.await.unwrap();
+    let fence = first.fencing_token();
+    proxy.heal();
+    first.release().await.unwrap();
+    let later = later.await.unwrap();
+    assert!(fence < later.fencing_token(), "it was overtaken");
+    later.release().await.unwrap();
     at_rest(&server);
 }

@@ -1,9 +1,8 @@
 //! Hearing of locks that are handed over.
 //!
 //! Rules:
-//! 1. One subscription for a service, made when a lock is first found held. Nobody queues before
-//!    it is confirmed, unless it has failed; who queues without it says so: what is published to
-//!    nobody is nobody's turn.
+//! 1. One subscription for a service, made when a lock is first found held. Who queues before it is
+//!    confirmed, or when it is lost, says so: what is published to nobody is nobody's turn.
 //! 2. A message is a hint. One that is lost costs time, as each who waits asks by itself now and
 //!    then; one that comes late or twice is no harm.
 //! 3. A lock that is handed to nobody is given back: by an attempt that was given up, and came to
@@ -83,11 +82,6 @@ impl HandOvers {
     /// Whether hand-overs are heard.
     pub(crate) fn connected(&self) -> watch::Receiver<bool> {
         self.told.connected.subscribe()
-    }
-
-    /// Whether to subscribe has failed before, or the subscription was lost.
-    pub(crate) fn fail(&self) -> bool {
-        self.channel.lock().as_ref().is_some_and(|channel| channel.last_fault().is_some())
     }
 
     pub(crate) fn turn(&self, token: &str) -> Turn {

@@ -122,11 +122,8 @@ async fn through_the_queue(
         let place = match (last, listens) {
             (true, _) => Place::NONE,
             (false, true) => Place { patience: PATIENCE.0, listens },
-            (false, false) if waiter.queued || inner.hand_overs.fail() => {
-                Place { patience: PATIENCE.1, listens }
-            }
-            // It will be heard in a moment.
-            (false, false) => Place::NONE,
+            // Also where it will be heard in a moment: who comes meanwhile is to stand behind.
+            (false, false) => Place { patience: PATIENCE.1, listens },
         };
         let queue = !place.patience.is_zero();
         waiter.queued |= queue;

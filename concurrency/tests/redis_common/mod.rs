@@ -65,6 +65,12 @@ pub(crate) fn queued(server: &RedisServer) -> i64 {
     length.max(known)
 }
 
+/// How many of them hear when it is their turn.
+pub(crate) fn listening(server: &RedisServer) -> usize {
+    let terms = server.command(&["HVALS", QUEUE[1]]);
+    terms.list().iter().filter(|terms| !terms.text().ends_with(" a")).count()
+}
+
 /// How often a script has been sent since the statistics were reset.
 pub(crate) fn scripts(server: &RedisServer) -> u64 {
     server.commandstats().get("evalsha").copied().unwrap_or(0)
