@@ -31,6 +31,17 @@ pub(crate) fn is_refused(error: &CacheError) -> bool {
     source.is_some_and(|error| error.code().is_some())
 }
 
+/// Whether something else stands where a lock would.
+pub(crate) fn is_wrong_type(error: &CacheError) -> bool {
+    let source = std::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<redis::RedisError>());
+    // Redis 6 has the code inside the words of another error.
+    source.is_some_and(|error| {
+        let words = error.detail().unwrap_or_default();
+        error.code() == Some("WRONGTYPE") || words.contains("WRONGTYPE")
+    })
+}
+
 pub(crate) fn task_gone() -> LockError {
     LockError::new(LockErrorKind::Unavailable, "the runtime of the lock service has ended")
 }

@@ -229,8 +229,10 @@ impl Redis {
             loop {
                 let mut page = cmd("SCAN");
                 page.arg(cursor).arg("MATCH").arg(namespace.held()).arg("COUNT").arg(1_000);
-                let (next, names): (u64, Vec<String>) = primary.query(scan, &page).await?;
-                found.extend(names.iter().filter_map(|name| namespace.key(name)));
+                let (next, names): (u64, Vec<Vec<u8>>) = primary.query(scan, &page).await?;
+                // None of ours is no text.
+                let names = names.iter().filter_map(|name| str::from_utf8(name).ok());
+                found.extend(names.filter_map(|name| namespace.key(name)));
                 cursor = next;
                 if cursor == 0 || found.len() >= limit {
                     break;

@@ -14,11 +14,11 @@ use futures_util::future::try_join_all;
 
 use super::acquire::{Request, Tried, abandon, attempt};
 use super::builder::RedisConcurrencyBuilder;
-use super::error::unavailable;
+use super::error::{is_wrong_type, unavailable};
 use super::hold::Terms;
 use super::inner::Inner;
 use super::names::label;
-use super::script::{AT_ONCE, Place};
+use super::script::{AT_ONCE, Holder, Place};
 use super::waiting;
 use crate::service::shut_down;
 use crate::stats::{LockStats, bump};
@@ -161,9 +161,24 @@ impl RedisConcurrencyService {
 
     async fn info(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
         let found = self.0.redis.inspect(&self.0.namespace.names(key)).await;
-        let Some(holder) = found.map_err(unavailable)? else {
-            return Ok(None);
+        self.shown(key, found.map_err(unavailable)?).await
+    }
+
+    /// As `info`, where what is no lock is none.
+    async fn listed(&self, key: &str) -> Result<Option<LockInfo>, LockError> {
+        let names = self.0.namespace.names(key);
+        let found = match self.0.redis.inspect(&names).await {
+            Err(error) if is_wrong_type(&error) => {
+                tracing::warn!(lock = names.lock, %error, "something else stands where a lock would");
+                None
+            }
+            found => found.map_err(unavailable)?,
         };
+        self.shown(key, found).await
+    }
+
+    async fn shown(&self, key: &str, found: Option<Holder>) -> Result<Option<LockInfo>, LockError> {
+        let Some(holder) = found else { return Ok(None) };
         let mut info = LockInfo::new(key, label(&holder.token), FencingToken(holder.fence));
         info.remaining = holder.remaining;
         info.held_for = holder.held_for;
@@ -283,7 +298,7 @@ impl ConcurrencyService for RedisConcurrencyService {
         let held = self.0.redis.held(&self.0.namespace, limit).await.map_err(unavailable)?;
         let mut found = Vec::with_capacity(held.len());
         for some in held.chunks(AT_ONCE) {
-            found.extend(try_join_all(some.iter().map(|key| self.info(key))).await?);
+            found.extend(try_join_all(some.iter().map(|key| self.listed(key))).await?);
         }
         Ok(found.into_iter().flatten().collect())
     }
