@@ -125,3 +125,32 @@ async fn p4_56_clearing_a_cache_leaves_locks_alone() {
     eventually(|| holder(&server).is_none()).await;
     assert_eq!(server.command(&["EXISTS", FENCE]).integer(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_is_none_of_ours_is_not_taken_for_the_holder() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    let guard = hold(&locks).await;
+    server.command(&["SET", LOCK, "somebody", "PX", "60000"]);
+    // It has drawn no fence: the last one is that of the holder before.
+    let info = locks.inspect("k").await.unwrap().unwrap();
+    assert_eq!((u64::from(info.fencing_token), info.held_for), (0, Duration::ZERO));
+    for fence in [guard.fencing_token(), info.fencing_token] {
+        assert!(!locks.force_release("k", fence).await.unwrap());
+        assert_eq!(holder(&server).unwrap(), b"somebody");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_leaves_out_what_is_no_lock() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    let guard = hold(&locks).await;
+    server.command(&["RPUSH", "{lock/cache/no string}.l", "x"]);
+    let no_text = "return redis.call('SET', '{lock/cache/\\255}.l', 'x')";
+    server.command(&["EVAL", no_text, "0"]);
+    let listed = locks.list(10).await.unwrap();
+    assert_eq!(listed.iter().map(|info| &*info.key).collect::<Vec<_>>(), ["k"]);
+    assert_eq!(listed[0].fencing_token, guard.fencing_token());
+    guard.release().await.unwrap();
+}

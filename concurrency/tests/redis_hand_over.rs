@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_redis::{Channel, ChannelEvent, RedisConfig};
-use cache_testkit::{RedisServer, eventually};
+use cache_testkit::{RedisServer, eventually, eventually_async};
 use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
 use redis_common::{LOCK, at_rest, hold, holder, listening, patient, pttl, queued};
 use tokio::task::JoinHandle;
@@ -200,5 +200,27 @@ async fn a_hand_over_that_is_told_twice_leaves_its_holder_alone() {
     guard.check().unwrap();
     assert_eq!(holder(&server).unwrap(), token.into_bytes());
     guard.release().await.unwrap();
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_another_process_takes_away_is_lost_at_once() {
+    let server = RedisServer::start();
+    let (locks, _) = listener(&server).await;
+    let operator = patient(&server.url()).await;
+    let guard = hold(&locks).await;
+    // In the queue behind it, in the same process.
+    let next = waits(&locks);
+    eventually_async(async || operator.inspect("k").await.unwrap().is_some()).await;
+    let began = Instant::now();
+    assert!(operator.force_release("k", guard.fencing_token()).await.unwrap());
+    assert_eq!(guard.lost().await.kind(), LockErrorKind::LeaseLost);
+    let next = next.await.unwrap();
+    // Its next renewal would have come after ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(next.fencing_token() > guard.fencing_token());
+    assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
+    next.check().unwrap();
+    next.release().await.unwrap();
     at_rest(&server);
 }

@@ -118,7 +118,9 @@ pub trait ConcurrencyService: fmt::Debug + Send + Sync + 'static {
     /// holder is gone. True if that holder had it.
     ///
     /// *Behaviour*: only the holder [inspected](Self::inspect) can be hit, never its successor.
-    /// Its lease is over (`LeaseLost`) before the head of the queue gets the lock.
+    /// A holder in this process has lost its lease (`LeaseLost`) before the head of the queue gets the
+    /// lock; one in another process loses it as soon as it is told, and at its next renewal if it
+    /// cannot be told.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@
 //! 2. A message is a hint. One that is lost costs time, as each who waits asks by itself now and
 //!    then; one that comes late or twice is no harm.
 //! 3. A lock that is handed to nobody is given back: by an attempt that was given up, and came to
-//!    the server all the same.
+//!    the server all the same. One that was taken away is lost at once.
 //! 4. A hand-over is a grant, without asking, if it is known to be young: see
 //!    [`ChannelEvent::Message`].
 
@@ -42,8 +42,17 @@ struct Told {
 /// What is said of a token that does not wait here.
 pub(crate) struct Stray<'a> {
     pub(crate) token: &'a str,
-    /// The key of the lock that it has.
+    pub(crate) said: Said,
+    /// The key of the lock.
     pub(crate) lock: &'a str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It has the lock, under this fencing token.
+    Turn(u64),
+    /// The lock was taken away from it.
+    Lost,
 }
 
 /// A token's turn will be told here.
@@ -104,26 +113,30 @@ impl Told {
             ChannelEvent::Connected => drop(self.connected.send_replace(true)),
             ChannelEvent::Disconnected => drop(self.connected.send_replace(false)),
             ChannelEvent::Message { payload, published_after } => {
-                let Some((token, fence, lock)) = parse(payload) else { return };
+                let Some((token, said, lock)) = parse(payload) else { return };
                 let news = self.waiting.lock().get(token).cloned();
-                match news {
-                    Some(news) => {
-                        news.send_replace(Some(HandOver { fence, after: published_after }));
-                    }
-                    None => stray(Stray { token, lock }),
-                }
+                let Some(news) = news else { return stray(Stray { token, said, lock }) };
+                news.send_replace(Some(match said {
+                    Said::Turn(fence) => HandOver { fence, after: published_after },
+                    // It was its own in between, and the waiter may not know yet: it asks.
+                    Said::Lost => HandOver { fence: 0, after: None },
+                }));
             }
             _ => {}
         }
     }
 }
 
-/// `<token> <fence>` and the lock's key in a line of its own, as `common.lua` writes it. The label in
-/// a token may hold spaces, and a key anything.
-fn parse(payload: &[u8]) -> Option<(&str, u64, &str)> {
+/// `<token> <fence>`, or `<token> lost`, and the lock's key in a line of its own, as `common.lua`
+/// writes it. The label in a token may hold spaces, and a key anything.
+fn parse(payload: &[u8]) -> Option<(&str, Said, &str)> {
     let (said, lock) = str::from_utf8(payload).ok()?.split_once('\n')?;
-    let (token, fence) = said.rsplit_once(' ')?;
-    Some((token, fence.parse().ok()?, lock))
+    let (token, what) = said.rsplit_once(' ')?;
+    let said = match what {
+        "lost" => Said::Lost,
+        fence => Said::Turn(fence.parse().ok()?),
+    };
+    Some((token, said, lock))
 }
 
 impl Turn {
@@ -185,11 +198,21 @@ mod tests {
         let strays = Mutex::new(Vec::new());
         let message =
             ChannelEvent::Message { payload: b"a.1@pid 7 43\nk 8\n9", published_after: None };
-        let stray = |Stray { token, lock }: Stray<'_>| {
-            strays.lock().push((token.to_owned(), lock.to_owned()));
+        let stray = |Stray { token, said, lock }: Stray<'_>| {
+            strays.lock().push((token.to_owned(), said, lock.to_owned()));
         };
         hand_overs.told.hear(message, stray);
-        assert_eq!(strays.into_inner(), [("a.1@pid 7".to_owned(), "k 8\n9".to_owned())]);
+        let expected = ("a.1@pid 7".to_owned(), Said::Turn(43), "k 8\n9".to_owned());
+        assert_eq!(strays.into_inner(), [expected]);
+    }
+
+    #[test]
+    fn who_is_handed_a_lock_and_loses_it_again_asks() {
+        let hand_overs = HandOvers::new();
+        let mut turn = hand_overs.turn("a.1@pid 7");
+        say(&hand_overs, b"a.1@pid 7 41\nk");
+        say(&hand_overs, b"a.1@pid 7 lost\nk");
+        assert_eq!(turn.come().now_or_never().expect("it is told").after, None);
     }
 
     #[test]

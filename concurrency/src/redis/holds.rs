@@ -192,9 +192,11 @@ impl Holds {
         holds.find(|(_, entry)| is_it(&entry.hold)).map(|(id, entry)| (*id, entry.hold.clone()))
     }
 
-    /// Whether the lock of this token is held.
-    pub(crate) fn has(&self, token: &str) -> bool {
-        self.state.lock().holds.values().any(|entry| entry.hold.token == token)
+    /// The hold of this token.
+    pub(crate) fn of(&self, token: &str) -> Option<(u64, Arc<Hold>)> {
+        let state = self.state.lock();
+        let found = state.holds.iter().find(|(_, entry)| entry.hold.token == token);
+        found.map(|(id, entry)| (*id, Arc::clone(&entry.hold)))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::durability::Durability;
 use super::error::unavailable;
-use super::hand_over::{HandOvers, Stray};
+use super::hand_over::{HandOvers, Said, Stray};
 use super::holds::Holds;
 use super::names::{Namespace, Tokens};
 use super::release::{Backlog, Job};
@@ -116,14 +116,24 @@ impl Inner {
         started.map_err(unavailable)
     }
 
-    /// Gives back what is handed to a token that neither waits nor holds.
+    /// Gives back what is handed to a token that neither waits nor holds, and ends the lease of a hold
+    /// that was taken away.
     fn stray(&self) -> impl Fn(Stray<'_>) + Send + Sync + 'static {
         let (namespace, holds) = (self.namespace.clone(), Arc::clone(&self.holds));
         let (jobs, backlog, clock) = (self.jobs.clone(), self.backlog.clone(), self.clock.clone());
-        move |Stray { token, lock }| {
-            // A waiter is forgotten after it has become a holder: who is neither is gone.
-            if holds.has(token) {
-                return;
+        move |Stray { token, said, lock }| {
+            let held = holds.of(token);
+            match (said, held) {
+                (Said::Lost, None) => return,
+                (Said::Lost, Some((id, hold))) => {
+                    tracing::warn!(key = hold.lease.key(), "a lock was taken away");
+                    holds.remove(id);
+                    hold.lose();
+                    return;
+                }
+                (Said::Turn(_), Some(_)) => return,
+                // A waiter is forgotten after it has become a holder: who is neither is gone.
+                (Said::Turn(_), None) => {}
             }
             let Some(key) = namespace.key(lock) else { return };
             let (names, token) = (Arc::new(namespace.names(&key)), token.to_owned());

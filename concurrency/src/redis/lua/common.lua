@@ -30,12 +30,17 @@ local function leave(token)
   redis.call('HDEL', waiters, token)
 end
 
--- Tells the process of this token that it has the lock. Answers how many have heard: of those who
--- listen to this server, not to its replicas. Those would be told of what nobody here has heard,
--- and what therefore is no grant.
-local function tell(token, fence)
+-- Whether a token is one of ours: the last grant's then, and so the last fence is its.
+local function is_ours(token)
+  return string.match(token, '^[%x%-]+()%.%d+@') == 37
+end
+
+-- Tells the process of this token its fence, as it has the lock, or that it is `lost`. Answers how
+-- many have heard: of those who listen to this server, not to its replicas. Those would be told of
+-- what nobody here has heard, and what therefore is no grant.
+local function tell(token, what)
   redis.set_repl(redis.REPL_NONE)
-  local message = token .. ' ' .. string.format('%.0f', fence) .. '\n' .. lock
+  local message = token .. ' ' .. what .. '\n' .. lock
   local heard = redis.pcall('PUBLISH', channels .. string.sub(token, 1, 36), message)
   redis.set_repl(redis.REPL_ALL)
   return type(heard) == 'number' and heard or nil
@@ -64,7 +69,7 @@ local function hand_over(last)
         leave(token)
       else
         local fence = next_fence()
-        local heard = asks == '' and tell(token, fence)
+        local heard = asks == '' and tell(token, string.format('%.0f', fence))
         if asks ~= '' or heard and (heard > 0 or not counted) then
           leave(token)
           grant(token, fence, math.min(tonumber(lease), 2000))

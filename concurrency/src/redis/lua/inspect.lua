@@ -1,5 +1,5 @@
 -- Who holds a lock. Answers nothing, or {token, ms left, fence, microseconds since the fence was
--- drawn, how many wait}.
+-- drawn, how many wait}. One that is none of ours has drawn no fence.
 local holder = redis.call('GET', lock)
 if not holder then
   return false
@@ -10,5 +10,9 @@ for _, terms in ipairs(redis.call('HVALS', waiters)) do
     waiting = waiting + 1
   end
 end
-local fence = last_fence()
-return {holder, redis.call('PTTL', lock), fence, now - fence, waiting}
+local fence, since = 0, 0
+if is_ours(holder) then
+  fence = last_fence()
+  since = now - fence
+end
+return {holder, redis.call('PTTL', lock), fence, since, waiting}
