@@ -7,6 +7,7 @@
 //! 3. Numbers are an offer. A message without, or with what is no number, says what it says.
 
 use std::fmt;
+use std::iter;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ struct Outgoing<'a> {
     ago: Option<u64>,
     #[serde(skip_serializing_if = "<[u64]>::is_empty")]
     void: &'a [u64],
+    #[serde(skip_serializing_if = "<[Option<u64>]>::is_empty")]
+    before: &'a [Option<u64>],
     #[serde(flatten)]
     what: What<'a>,
 }
@@ -113,12 +116,15 @@ pub(crate) fn filled(from: Sender, key: &str) -> String {
 pub(super) fn mark(from: Sender, mark: &Mark) -> String {
     let Mark { last, ago, void } = mark;
     let head = outgoing(from, What::Removed(Removed::Keys(&[])));
-    encode(&Outgoing { last: Some(*last), ago: Some(millis(*ago)), void, ..head })
+    let before: Vec<_> = void.iter().map(|void| void.ago.map(millis)).collect();
+    let void: Vec<_> = void.iter().map(|void| void.number).collect();
+    let (void, before) = (&*void, &*before);
+    encode(&Outgoing { last: Some(*last), ago: Some(millis(*ago)), void, before, ..head })
 }
 
 fn outgoing(from: Sender, what: What<'_>) -> Outgoing<'_> {
     let from = from.to_string();
-    Outgoing { v: VERSION, from, number: None, last: None, ago: None, void: &[], what }
+    Outgoing { v: VERSION, from, number: None, last: None, ago: None, void: &[], before: &[], what }
 }
 
 fn encode(message: &Outgoing<'_>) -> String {
@@ -185,6 +191,7 @@ struct Incoming {
     last: Option<Value>,
     ago: Option<Value>,
     void: Option<Value>,
+    before: Option<Value>,
     removed: Option<Selected>,
     filled: Option<Vec<String>>,
 }
@@ -216,7 +223,7 @@ pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
         Ok(_) => return Heard::Unreadable("another version"),
         Err(_) => return Heard::Unreadable("no message"),
     }
-    let Ok(Incoming { from, number, last, ago, void, removed, filled }) =
+    let Ok(Incoming { from, number, last, ago, void, before, removed, filled }) =
         serde_json::from_str(text)
     else {
         return Heard::Unreadable("an unknown field or value");
@@ -242,12 +249,14 @@ pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
         (Some(from), Some(last @ 1..), Some(ago), BusEvent::Removed(Selector::Keys(keys)))
             if keys.is_empty() =>
         {
-            let void = match void {
-                Some(Value::Array(void)) => {
-                    void.iter().filter_map(Value::as_u64).take(MOST_VOID).collect()
-                }
-                _ => Vec::new(),
-            };
+            let list = |list| if let Some(Value::Array(list)) = list { list } else { Vec::new() };
+            let before = list(before).into_iter().map(Some).chain(iter::repeat(None));
+            let void = list(void).into_iter().zip(before).take(MOST_VOID);
+            let void = void.filter_map(|(void, before)| {
+                let ago = number_in(before).map(Duration::from_millis);
+                number_in(Some(void)).map(|number| Place { number, ago })
+            });
+            let void = void.collect();
             Heard::Mark(from, Mark { last, ago, void })
         }
         _ => {
@@ -311,7 +320,10 @@ mod tests {
             assert_eq!(read(OTHER, format!("{head}{tail}").as_bytes()), heard(what));
         }
         for (void, tail) in [
-            (vec![3, 5], r#""void":[3,5],"removed":{"keys":[]}}"#),
+            (
+                vec![Place { number: 3, ago: None }, Place { number: 5, ago: Some(AGO) }],
+                r#""void":[3,5],"before":[null,250],"removed":{"keys":[]}}"#,
+            ),
             (vec![], r#""removed":{"keys":[]}}"#),
         ] {
             let message = format!(r#"{head}"last":7,"ago":250,{tail}"#);
@@ -401,7 +413,13 @@ mod tests {
     fn random_bytes_never_panic() {
         let mut random = fastrand::Rng::with_seed(7);
         let message = removed(OTHER, &keys(&["a", "b"])).unwrap_or_default().concat();
-        let goods = [message, mark(OTHER, &Mark { last: 7, ago: AGO, void: vec![3] })];
+        let goods = [
+            message,
+            mark(
+                OTHER,
+                &Mark { last: 7, ago: AGO, void: vec![Place { number: 3, ago: Some(AGO) }] },
+            ),
+        ];
         for good in goods.iter().cycle().take(100_000) {
             let mut bytes = good.clone().into_bytes();
             for _ in 0..random.usize(..4) {

@@ -67,7 +67,8 @@ const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
 /// times within interval and timeout, until it has nothing new to tell. Where a number is missing,
 /// streams hear [`Disconnected`](BusEvent::Disconnected) and [`Connected`](BusEvent::Connected), at
 /// most interval and timeout after the loss; [`BusStats::gaps`] counts that. What has no number, as
-/// a bare string has none, is not missed, nor are notices of loads that have ended.
+/// a bare string has none, is not missed, nor are notices of loads that have ended. What is published at
+/// the very moment at which a subscription begins may count as lost although it came before.
 ///
 /// # Rights
 ///
@@ -172,7 +173,11 @@ impl RedisBus {
         let channel = connections.config().invalidation_channel_name();
         let config = connections.config();
         let bound = config.heartbeat_interval + config.heartbeat_timeout;
-        let tracker = Tracker::new(config.heartbeat_timeout, !connections.is_cluster());
+        let tracker = Tracker::new(
+            config.heartbeat_timeout,
+            config.operation_timeout,
+            !connections.is_cluster(),
+        );
         let numbers = Arc::new(Numbers::new(config.heartbeat_interval / 2));
         let ear = Arc::new(Ear::new(Sender::random(), tracker, bound));
         let listening = Listening::new(connections.feed(), channel, Arc::clone(&ear));

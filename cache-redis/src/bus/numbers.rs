@@ -8,10 +8,13 @@
 //!    the caller knows. The latter is void: nobody needs to miss it, and whoever called sees to it.
 //! 3. A mark names a number up to which all are settled. So whoever hears the mark, and has not
 //!    heard one of those, never will.
-//! 4. Marks follow what was published, [`MARKS`] times, and then no more until there is news. The
+//! 4. Each number says when the latest below it was published, so that whoever hears of a sender for
+//!    the first time knows whether it should have heard something before. Of a void one its mark
+//!    says so. One that is under way may be published any moment: then that is now.
+//! 5. Marks follow what was published, [`MARKS`] times, and then no more until there is news. The
 //!    loss of the last message is noticed by them, the loss of a mark by the next.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,7 +34,8 @@ const VOID_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) number: u64,
-    /// How long before this the one before it was numbered, if there was one.
+    /// How long before this was told the latest of those below it was published, if one was. Zero
+    /// while one is under way.
     pub(crate) ago: Option<Duration>,
 }
 
@@ -39,10 +43,10 @@ pub(crate) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) last: u64,
-    /// How long ago the latest of them was.
+    /// How long ago the latest of them was published.
     pub(crate) ago: Duration,
     /// Those among them that were not published.
-    pub(crate) void: Vec<u64>,
+    pub(crate) void: Vec<Place>,
 }
 
 #[derive(Debug)]
@@ -57,13 +61,42 @@ pub(super) struct Numbers {
 #[derive(Debug, Default)]
 struct State {
     last: u64,
-    given: Option<Instant>,
     under_way: BTreeSet<u64>,
-    settled: Option<Instant>,
-    /// How often each is still to be told.
-    void: VecDeque<(u64, u8)>,
+    /// Settled while a lower one is under way, and when it was published, if it is not void.
+    ahead: BTreeMap<u64, Option<Instant>>,
+    /// When the latest below all these was published.
+    published: Option<Instant>,
+    void: VecDeque<Void>,
     marks_left: u8,
     due: Option<Instant>,
+}
+
+/// A number that was not published.
+#[derive(Debug)]
+struct Void {
+    number: u64,
+    /// When the latest below it was published.
+    published: Option<Instant>,
+    /// How often it is still to be told.
+    left: u8,
+}
+
+impl State {
+    /// Below what is under way nothing changes any more.
+    fn pass(&mut self) {
+        let first = self.under_way.first().copied().unwrap_or(u64::MAX);
+        while let Some(settled) = self.ahead.first_entry().filter(|it| *it.key() < first) {
+            let (number, published) = settled.remove_entry();
+            if published.is_some() {
+                self.published = self.published.max(published);
+                continue;
+            }
+            if self.void.len() == MOST_VOID {
+                self.void.pop_front();
+            }
+            self.void.push_back(Void { number, published: self.published, left: MARKS });
+        }
+    }
 }
 
 impl Numbers {
@@ -81,28 +114,26 @@ impl Numbers {
         self.published.load(Ordering::Relaxed)
     }
 
-    fn next(&self) -> Place {
-        let now = Instant::now();
+    pub(super) fn next(&self, now: Instant) -> Place {
         let mut state = self.state.lock();
         state.last += 1;
         let number = state.last;
+        let ago = match state.under_way.is_empty() {
+            true => state.published.map(|published| now.duration_since(published)),
+            false => Some(Duration::ZERO),
+        };
         state.under_way.insert(number);
-        let ago = state.given.replace(now).map(|given| now.duration_since(given));
         Place { number, ago }
     }
 
-    fn settle(&self, number: u64, void: bool) {
-        let now = Instant::now();
+    pub(super) fn settle(&self, number: u64, void: bool, now: Instant) {
         let mut state = self.state.lock();
         state.under_way.remove(&number);
-        state.settled = Some(now);
+        state.ahead.insert(number, (!void).then_some(now));
+        state.pass();
         state.marks_left = MARKS;
         let mut due = now + self.pause;
         if void {
-            if state.void.len() == MOST_VOID {
-                state.void.pop_front();
-            }
-            state.void.push_back((number, MARKS));
             due = due.min(now + VOID_PAUSE);
         } else {
             self.published.fetch_add(1, Ordering::Relaxed);
@@ -121,7 +152,7 @@ impl Numbers {
             match due {
                 None => self.changed.notified().await,
                 Some(due) if due <= Instant::now() => {
-                    if let Some(mark) = self.make_mark() {
+                    if let Some(mark) = self.make_mark(Instant::now()) {
                         return mark;
                     }
                 }
@@ -133,24 +164,29 @@ impl Numbers {
         }
     }
 
-    fn make_mark(&self) -> Option<Mark> {
-        let now = Instant::now();
+    pub(super) fn make_mark(&self, now: Instant) -> Option<Mark> {
         let mut state = self.state.lock();
         // Said again until it is sent.
         state.due = Some(now + self.pause);
         let last = state.under_way.first().map_or(state.last, |first| first - 1);
-        let (1.., Some(settled)) = (last, state.settled) else { return None };
-        let void = state.void.iter().map(|(number, _)| *number).filter(|number| *number <= last);
-        Some(Mark { last, ago: now.duration_since(settled), void: void.collect() })
+        if last == 0 {
+            return None;
+        }
+        let ago = |published: Option<Instant>| published.map(|then| now.duration_since(then));
+        let void =
+            state.void.iter().map(|void| Place { number: void.number, ago: ago(void.published) });
+        // None was published: longer ago than anything.
+        let last_ago = ago(state.published).unwrap_or(Duration::MAX);
+        Some(Mark { last, ago: last_ago, void: void.collect() })
     }
 
     /// This mark was published.
     pub(super) fn marked(&self, mark: &Mark) {
         let mut state = self.state.lock();
-        for (number, left) in &mut state.void {
-            *left -= u8::from(*number <= mark.last);
+        for void in &mut state.void {
+            void.left -= u8::from(void.number <= mark.last);
         }
-        state.void.retain(|(_, left)| *left > 0);
+        state.void.retain(|void| void.left > 0);
         // What is under way, or was settled meanwhile, is news.
         if mark.last == state.last {
             state.marks_left = state.marks_left.saturating_sub(1);
@@ -175,7 +211,7 @@ impl Given {
 
     /// The next number, for the next message.
     pub(super) fn next(&mut self) -> Place {
-        let place = self.numbers.next();
+        let place = self.numbers.next(Instant::now());
         self.open.push_back(place.number);
         place
     }
@@ -183,7 +219,7 @@ impl Given {
     /// The first message that was not published yet has been.
     pub(super) fn told_one(&mut self) {
         if let Some(number) = self.open.pop_front() {
-            self.numbers.settle(number, false);
+            self.numbers.settle(number, false, Instant::now());
         }
     }
 
@@ -196,8 +232,9 @@ impl Given {
 
 impl Drop for Given {
     fn drop(&mut self) {
+        let now = Instant::now();
         for number in self.open.drain(..) {
-            self.numbers.settle(number, true);
+            self.numbers.settle(number, true, now);
         }
     }
 }
@@ -223,7 +260,8 @@ mod tests {
         let begun = Instant::now();
         let mark = numbers.mark().await;
         numbers.marked(&mark);
-        (mark.last, mark.void, begun.elapsed())
+        let void = mark.void.iter().map(|void| void.number).collect();
+        (mark.last, void, begun.elapsed())
     }
 
     #[tokio::test]
@@ -250,7 +288,7 @@ mod tests {
         let numbers = Arc::new(Numbers::new(PAUSE));
         let first = given(&numbers, 1);
         given(&numbers, 1).told();
-        assert!(numbers.make_mark().is_none());
+        assert!(numbers.make_mark(Instant::now()).is_none());
         first.told();
         let slow = given(&numbers, 1);
         given(&numbers, 2).told();
@@ -277,12 +315,35 @@ mod tests {
     }
 
     #[test]
-    fn each_place_tells_of_the_one_before() {
-        let numbers = Arc::new(Numbers::new(PAUSE));
-        let mut given = Given::new(&numbers);
-        assert_eq!(given.next(), Place { number: 1, ago: None });
-        let second = given.next();
-        assert_eq!(second.number, 2);
-        assert!(second.ago.is_some_and(|ago| ago < Duration::from_secs(10)));
+    fn each_place_tells_when_the_latest_below_it_was_published() {
+        let (numbers, start) = (Numbers::new(PAUSE), Instant::now());
+        let at = |second| start + Duration::from_secs(second);
+        let ago = |second| Some(Duration::from_secs(second));
+        let given = |second, number, ago| {
+            assert_eq!(numbers.next(at(second)), Place { number, ago }, "at {second}");
+        };
+        let mark = |second| {
+            let Mark { last, ago, void } = numbers.make_mark(at(second)).unwrap();
+            (last, ago.as_secs(), void)
+        };
+        given(0, 1, None);
+        numbers.settle(1, true, at(1));
+        // None was.
+        given(2, 2, None);
+        assert_eq!(mark(2), (1, u64::MAX, vec![Place { number: 1, ago: None }]));
+        numbers.settle(2, false, at(3));
+        given(5, 3, ago(2));
+        // The one under way may be published at any moment.
+        given(5, 4, ago(0));
+        numbers.settle(4, false, at(6));
+        given(7, 5, ago(0));
+        numbers.settle(5, true, at(7));
+        assert_eq!(mark(8), (2, 5, vec![Place { number: 1, ago: None }]));
+        numbers.settle(3, true, at(9));
+        given(9, 6, ago(3));
+        let void = [(1, None), (3, ago(7)), (5, ago(4))];
+        let void = void.map(|(number, ago)| Place { number, ago });
+        assert_eq!(mark(10), (5, 4, void.to_vec()));
+        assert!(numbers.state.lock().ahead.is_empty());
     }
 }

@@ -72,7 +72,7 @@ impl Ear {
             let times = self.hub.gaps.load(Ordering::Relaxed);
             tracing::warn!(
                 times,
-                "removals by other nodes were lost on the way: all counts as removed"
+                "removals by other nodes may have been lost on the way: all counts as removed"
             );
         }
     }
@@ -100,9 +100,11 @@ impl Hears for Ear {
     }
 
     fn confirmed(&self, number: u64) -> bool {
+        // Before anybody keeps what a removal from now on should make them forget.
+        let now = Instant::now();
         let news = self.hub.confirmed(number);
         if news {
-            self.tracker.confirmed(number, Instant::now());
+            self.tracker.confirmed(number, now);
         }
         news
     }
