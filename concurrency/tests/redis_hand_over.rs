@@ -161,6 +161,21 @@ async fn a_hand_over_that_may_be_old_is_asked_for() {
     at_rest(&server);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_28_who_listens_to_everything_is_not_taken_for_a_waiter() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let _everything = Ear::on_all(&server);
+    let guard = hold(&locks).await;
+    enqueue(&server, &stranger(1));
+    let waiter = waits(&other);
+    eventually(|| listening(&server) == 2).await;
+    let token = in_line(&server).pop().unwrap();
+    guard.release().await.unwrap();
+    assert_eq!(holder(&server).unwrap(), token.into_bytes(), "it is a dead one's turn");
+    waiter.await.unwrap().release().await.unwrap();
+}
+
 /// Two services of which the second listens, and the token under which it stands in the queue.
 async fn listener(server: &RedisServer) -> (RedisConcurrencyService, String) {
     let (first, locks) = (patient(&server.url()).await, patient(&server.url()).await);

@@ -41,9 +41,18 @@ pub(crate) struct Ear(BufReader<TcpStream>);
 
 impl Ear {
     pub(crate) fn on(server: &RedisServer, channel: &str) -> Self {
+        Self::by(server, &format!("SUBSCRIBE {channel}"))
+    }
+
+    /// Listens to all channels.
+    pub(crate) fn on_all(server: &RedisServer) -> Self {
+        Self::by(server, "PSUBSCRIBE *")
+    }
+
+    fn by(server: &RedisServer, subscribe: &str) -> Self {
         let mut stream = TcpStream::connect(server.addr()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        write!(stream, "SUBSCRIBE {channel}\r\n").unwrap();
+        write!(stream, "{subscribe}\r\n").unwrap();
         let mut ear = Self(BufReader::new(stream));
         assert_eq!(ear.lines(6), ":1");
         ear

@@ -37,11 +37,19 @@ end
 
 -- Tells the process of this token its fence, as it has the lock, or that it is `lost`. Answers how
 -- many have heard: of those who listen to this server, not to its replicas. Those would be told of
--- what nobody here has heard, and what therefore is no grant.
+-- what nobody here has heard, and what therefore is no grant. PUBLISH counts those as well who listen
+-- to a pattern, and are no process of ours; so it is asked before, by whom that may ask.
 local function tell(token, what)
+  local channel = channels .. string.sub(token, 1, 36)
+  if counted then
+    local listen = redis.pcall('PUBSUB', 'NUMSUB', channel)
+    if listen[2] == 0 then
+      return 0
+    end
+  end
   redis.set_repl(redis.REPL_NONE)
   local message = token .. ' ' .. what .. '\n' .. lock
-  local heard = redis.pcall('PUBLISH', channels .. string.sub(token, 1, 36), message)
+  local heard = redis.pcall('PUBLISH', channel, message)
   redis.set_repl(redis.REPL_ALL)
   return type(heard) == 'number' and heard or nil
 end
