@@ -1,4 +1,5 @@
-//! The family's lock suite over Redis, in real time: one server, and a cluster.
+//! The family's lock suite over Redis, in real time: one server, also as a user with no more rights
+//! than README says, and a cluster.
 #![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
 mod redis_common;
@@ -23,6 +24,22 @@ mod one_server {
     cache_testkit::concurrency_conformance!(|| super::harness(&SERVER_URL));
 
     static SERVER_URL: super::LazyLock<String> = super::LazyLock::new(|| SERVER.url());
+}
+
+mod few_rights {
+    static SERVER: super::LazyLock<super::RedisServer> = super::LazyLock::new(|| {
+        let server = super::RedisServer::start();
+        let readme = include_str!("../README.md");
+        let rights = readme.lines().find(|line| line.starts_with("ACL SETUSER locks"));
+        let rights: Vec<_> = rights.expect("README says which").split(' ').collect();
+        server.command(&rights);
+        server
+    });
+
+    cache_testkit::concurrency_conformance!(|| super::harness(&SERVER_URL));
+
+    static SERVER_URL: super::LazyLock<String> =
+        super::LazyLock::new(|| SERVER.url().replace("redis://", "redis://locks:secret@"));
 }
 
 mod cluster {

@@ -39,7 +39,7 @@ const LONGEST_SHUTDOWN: Duration = Duration::from_secs(5);
 /// lease if that is shorter. While the service cannot subscribe, it stands in the queue all the
 /// same and asks every 10 to 250 ms; one that dies meanwhile counts as alive for a second.
 ///
-/// A user under ACL needs `+subscribe +publish &lock/*` beside the rights for scripts.
+/// The [crate's page](crate) says which rights a user under ACL needs.
 ///
 /// Its tasks run on the runtime it was made in. What this process holds when that runtime ends is
 /// free when its lease has run out; [`shutdown`](ConcurrencyService::shutdown) before that waits
