@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_redis::{ConnectionState, RedisConfig};
-use cache_testkit::{FaultProxy, RedisServer, eventually, eventually_async};
+use cache_testkit::{FaultProxy, RedisServer, eventually, eventually_async, poll_once};
 use redis_common::{LOCK, at_rest, hold, holder, lease, patient, service};
 
 /// Longer than any test waits.
@@ -132,6 +132,25 @@ async fn p4_20_a_first_copy_that_comes_after_the_release_is_taken_back() {
     server.command(&["SET", LOCK, &token, "PX", &LONG.to_string()]);
     eventually(|| holder(&server).is_none()).await;
     locks.shutdown().await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_lost_before_its_caller_looks_is_an_error() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    let options = lease(200).renew(false);
+    let mut acquiring = Box::pin(locks.acquire("k", &options));
+    assert!(poll_once(&mut acquiring).is_pending());
+    eventually(|| holder(&server).is_some()).await;
+    eventually(|| holder(&server).is_none()).await;
+    assert_eq!(acquiring.await.unwrap_err().kind(), LockErrorKind::LeaseLost);
+    assert_eq!((locks.stats().acquired, locks.stats().lost_at_once), (0, 1));
+    let mut trying = Box::pin(locks.try_acquire("k", &options));
+    assert!(poll_once(&mut trying).is_pending());
+    eventually(|| holder(&server).is_some()).await;
+    eventually(|| holder(&server).is_none()).await;
+    assert_eq!(trying.await.unwrap_err().kind(), LockErrorKind::LeaseLost);
     at_rest(&server);
 }
 

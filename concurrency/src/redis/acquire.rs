@@ -181,7 +181,10 @@ fn hold(
 ) -> LockGuard {
     let Request { key, names, token, terms, .. } = request;
     let granted = inner.clock.now();
-    let (valid, hold_until) = (valid_until(since, span), granted + terms.max_hold);
+    let valid = valid_until(since, span);
+    // One lease that is as long as the longest hold ends as that.
+    let single = !terms.renew && terms.lease >= terms.max_hold;
+    let hold_until = if single { valid } else { granted + terms.max_hold };
     let lease = LockLease::new(Arc::clone(key), fence, &inner.clock, valid, hold_until);
     let renew_at = match (terms.renew, span == terms.lease) {
         (false, _) => Timestamp::MAX,

@@ -198,7 +198,7 @@ impl RedisConcurrencyService {
             let request = self.request(key, options);
             waiting::granted(&self.0, request, options, gate, begun + wait).await
         };
-        let taken = taken.await.and_then(|guard| self.unless_closed(guard));
+        let taken = taken.await.and_then(|guard| self.usable(guard));
         let guard = taken.map_err(|error| self.0.counters.failed(error.with_key(key)))?;
         self.granted_after(begun);
         Ok(guard)
@@ -219,7 +219,7 @@ impl RedisConcurrencyService {
             let Some(gate) = gate else { return Ok(None) };
             let request = self.request(key, options);
             match attempt(&self.0, &request, Place::NONE, gate).await? {
-                Tried::Granted(guard) => self.unless_closed(guard).map(Some),
+                Tried::Granted(guard) => self.usable(guard).map(Some),
                 Tried::Held { .. } => {
                     if request.may_come_late() {
                         abandon(&self.0, &request);
@@ -247,9 +247,17 @@ impl RedisConcurrencyService {
         let _ = begun;
     }
 
-    /// A guard granted while the service was shut down is given back.
-    fn unless_closed(&self, guard: LockGuard) -> Result<LockGuard, LockError> {
-        if *self.0.closed.borrow() { Err(shut_down()) } else { Ok(guard) }
+    /// A guard granted while the service was shut down is given back; so is one whose lease was over
+    /// before its caller was polled.
+    fn usable(&self, guard: LockGuard) -> Result<LockGuard, LockError> {
+        if *self.0.closed.borrow() {
+            return Err(shut_down());
+        }
+        if guard.check().is_err() {
+            let message = "the lock was granted, and lost before it was seen";
+            return Err(LockError::new(LockErrorKind::LeaseLost, message));
+        }
+        Ok(guard)
     }
 }
 

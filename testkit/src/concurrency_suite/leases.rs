@@ -60,6 +60,20 @@ pub async fn p4_16_a_lease_that_is_not_renewed_ends(h: LockHarness) {
     h.hold(&key).await.release().await.unwrap();
 }
 
+/// A lock whose one lease is as long as it may be held at most was held for that.
+pub async fn p4_16_a_lease_as_long_as_max_hold_ends_as_that(h: LockHarness) {
+    for renew in [false, true] {
+        let (key, h2) = (h.key(&format!("longest {renew}")), h.clone());
+        let options = LockOptions::default().lease(LEASE).max_hold(LEASE).renew(renew);
+        let section = async {
+            h2.pass(LEASE).await;
+            pending::<()>().await;
+        };
+        let error = h.service.with_lock_opts(&key, &options, |_| section).await.unwrap_err();
+        assert_eq!(error.kind(), LockErrorKind::MaxHoldExceeded, "renewed: {renew}");
+    }
+}
+
 /// When a lease ends the head of the queue has the lock; the old guard's release errs and leaves
 /// the new holder alone.
 pub async fn p4_16_the_next_takes_over_and_the_late_release_spares_it(h: LockHarness) {

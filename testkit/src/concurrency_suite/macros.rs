@@ -45,6 +45,7 @@ macro_rules! concurrency_conformance {
             Leases: p4_15_a_renewed_lease_outlasts_a_long_section;
             Leases: p4_16_a_section_stops_at_max_hold;
             Leases: p4_16_a_lease_that_is_not_renewed_ends;
+            Leases: p4_16_a_lease_as_long_as_max_hold_ends_as_that;
             Leases: p4_16_the_next_takes_over_and_the_late_release_spares_it;
             Leases: p4_16_lost_tells_when_the_lease_ends;
             Inspect: inspect_tells_who_holds_and_how_many_wait;
