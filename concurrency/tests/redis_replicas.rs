@@ -199,3 +199,31 @@ async fn p4_37_a_lock_that_is_gone_when_replicas_are_asked_for_is_no_grant() {
     assert!(error.to_string().contains("gone"), "{error}");
     assert_eq!(locks.held(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_replicas_are_not_waited_for_beyond_the_wait() {
+    let primary = RedisServer::start();
+    let replica = replica_of(&primary);
+    eventually(|| replicates(&primary, &replica)).await;
+    let within = Duration::from_secs(5);
+    let locks = RedisConcurrencyService::builder(connections(&primary.url()).await)
+        .replicas(1, within)
+        .build()
+        .unwrap();
+    hold(&locks).await.release().await.unwrap();
+    replica.pause();
+    for wait in [0, 700].map(Duration::from_millis) {
+        let began = Instant::now();
+        let error = locks.acquire("k", &lease(20_000).wait(wait)).await.unwrap_err();
+        assert_eq!(error.kind(), LockErrorKind::Unavailable);
+        assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
+        let took = began.elapsed();
+        assert!(took >= wait && took < wait + Duration::from_millis(1_000), "{took:?}");
+        eventually(|| holder(&primary).is_none()).await;
+    }
+    let began = Instant::now();
+    locks.try_acquire("k", &lease(20_000)).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_millis(1_000), "{:?}", began.elapsed());
+    eventually(|| holder(&primary).is_none()).await;
+    at_rest(&primary);
+}

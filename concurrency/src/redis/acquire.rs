@@ -82,18 +82,19 @@ pub(crate) enum Tried {
 }
 
 /// Asks Redis once, in a task that goes on if the caller does not. If the lock is held, the caller is
-/// in the queue as `place` says.
+/// in the queue as `place` says. Replicas are waited for until `deadline`.
 pub(crate) async fn attempt(
     inner: &Arc<Inner>,
     request: &Request,
     place: Place,
+    deadline: Timestamp,
     gate: LockGuard,
 ) -> Result<Tried, LockError> {
     let (tell, told) = oneshot::channel();
     let (task_inner, request) = (Arc::clone(inner), request.clone());
     let pending = inner.backlog.pending();
     inner.spawn(async move {
-        let tried = send(&task_inner, &request, place, gate).await;
+        let tried = send(&task_inner, &request, place, deadline, gate).await;
         // To a caller that is gone: what comes back is dropped (rule 2). It may have left the queue
         // before this attempt came there.
         if let Err(Ok(Tried::Held { .. })) = tell.send(tried)
@@ -110,6 +111,7 @@ async fn send(
     inner: &Arc<Inner>,
     request: &Request,
     place: Place,
+    deadline: Timestamp,
     gate: LockGuard,
 ) -> Result<Tried, LockError> {
     let Request { names, token, terms, .. } = request;
@@ -137,7 +139,7 @@ async fn send(
         }
     };
     if let Some(durability) = inner.durability
-        && let Err(error) = durability.reached(inner, names, token, terms.lease).await
+        && let Err(error) = durability.reached(inner, names, token, terms.lease, deadline).await
     {
         abandon(inner, request);
         return Err(error);

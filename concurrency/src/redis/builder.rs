@@ -38,11 +38,13 @@ impl RedisConcurrencyBuilder {
 
     /// A lock counts as taken once this many replicas (1 to 100) have it, which is asked with
     /// [`WAIT`](https://redis.io/docs/latest/commands/wait/); if that takes longer than `within` (1 ms to
-    /// 10 s) it is given back, and the caller gets
+    /// 10 s), or than what is left of the caller's [`wait`](cache_core::LockOptions::wait) and
+    /// 200 ms, it is given back, and the caller gets
     /// [`Unavailable`](cache_core::LockErrorKind::Unavailable). Off unless set.
     ///
     /// It makes a second holder after a failover less likely, not impossible: a replica that has
-    /// not the lock may be promoted all the same. It costs a round trip between server and
+    /// not the lock may be promoted all the same, and renewals are not waited for, so one that has it
+    /// may have it with less of its lease. It costs a round trip between server and
     /// replica for each lock, one lock of this service after another. A replica whose answers take
     /// longer than 200 ms does not count, however long `within` is.
     pub fn replicas(mut self, replicas: u32, within: Duration) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::{LockError, LockErrorKind};
+use cache_core::{LockError, LockErrorKind, Timestamp};
 
 use super::error::unavailable;
 use super::inner::Inner;
@@ -21,17 +21,20 @@ pub(crate) struct Durability {
 }
 
 impl Durability {
-    /// Waits for the replicas to have the lock of this token.
+    /// Waits for the replicas to have the lock of this token: not beyond the caller's deadline, but one
+    /// question long in any case.
     pub(crate) async fn reached(
         self,
         inner: &Inner,
         names: &Names,
         token: &str,
         lease: Duration,
+        deadline: Timestamp,
     ) -> Result<(), LockError> {
         let Self { replicas, within } = self;
         let (redis, clock) = (&inner.redis, &inner.clock);
-        let end = clock.now() + within;
+        let began = clock.now();
+        let end = (began + within).min(deadline.max(began + AT_A_TIME));
         let message = loop {
             let left = clock.now().until(end).max(Duration::from_millis(1));
             let waited = redis.replicated(names, token, lease, replicas, left.min(AT_A_TIME));
@@ -39,9 +42,8 @@ impl Durability {
                 None => break "the lock was gone before replicas had it".to_owned(),
                 Some(reached) if reached >= replicas => return Ok(()),
                 Some(reached) if !clock.is_before(end) => {
-                    break format!(
-                        "{reached} of {replicas} replicas had the lock after {within:?}"
-                    );
+                    let after = began.until(end);
+                    break format!("{reached} of {replicas} replicas had the lock after {after:?}");
                 }
                 Some(_) => {}
             }

@@ -218,7 +218,7 @@ impl RedisConcurrencyService {
             let gate = self.0.gate.take_if_free(key, &at_the_gate(Duration::ZERO)).await?;
             let Some(gate) = gate else { return Ok(None) };
             let request = self.request(key, options);
-            match attempt(&self.0, &request, Place::NONE, gate).await? {
+            match attempt(&self.0, &request, Place::NONE, begun, gate).await? {
                 Tried::Granted(guard) => self.usable(guard).map(Some),
                 Tried::Held { .. } => {
                     if request.may_come_late() {

@@ -128,7 +128,7 @@ async fn through_the_queue(
         let queue = !place.patience.is_zero();
         waiter.queued |= queue;
         let (left, who);
-        match attempt(inner, request, place, gate).await? {
+        match attempt(inner, request, place, deadline, gate).await? {
             Tried::Granted(guard) => {
                 waiter.queued = false;
                 return Ok(Ok(guard));
