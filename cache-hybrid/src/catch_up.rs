@@ -7,10 +7,13 @@
 //!    does anybody for a sweep that others have begun.
 //! 3. A turn ends by itself, or with the store: it holds that weakly while the far tier is asked.
 
+use std::future::ready;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cache_core::{CacheError, ErrorKind, Selector};
+use cache_core::{CacheError, CacheStore, ErrorKind, Lease, Selector};
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -21,6 +24,9 @@ use crate::spans::Asked;
 /// How long a removal by prefix may take when it is replayed and nobody waits: given up sooner, a long
 /// one would begin anew for ever. Each step of it has a budget of its own.
 const SWEEP_BUDGET: Duration = Duration::from_secs(3_600);
+
+/// How many calls of a kind are under way together.
+const AT_ONCE: usize = 16;
 
 /// Who replays what the far tier has missed.
 #[derive(Default)]
@@ -134,26 +140,67 @@ impl Inner {
         }
     }
 
-    /// Tells what could not be told.
+    /// Tells what could not be told, until something cannot be told again.
     pub(crate) async fn told(&self) -> Result<(), CacheError> {
-        for batch in self.untold.batches() {
-            self.tell(&batch.what).await?;
-            self.untold.done(&batch);
+        let mut batches = self.untold.batches().into_iter();
+        // The first by itself: it may be the one that finds out whether the bus is back.
+        if let Some(first) = batches.next() {
+            self.tell_owed(first).await?;
         }
+        let rest = stream::iter(batches).map(|batch| self.tell_owed(batch));
+        rest.buffer_unordered(AT_ONCE).try_for_each(|()| ready(Ok(()))).await
+    }
+
+    async fn tell_owed(&self, batch: Batch) -> Result<(), CacheError> {
+        self.tell(&batch.what).await?;
+        self.untold.done(&batch);
         Ok(())
     }
 
     /// Gives leases back that nobody uses any more, so that other nodes need not wait until they
-    /// have run out.
+    /// have run out; until one cannot be given back.
     pub(crate) async fn give_back(&self) {
-        let (Some(far), budget) = (&self.far, self.terms.far_timeout) else { return };
-        while let Some(lease) = self.unused.next(self.clock.now()) {
-            let key = lease.key().to_owned();
-            let given = self.far_breaker.guard(budget, || far.abandon(lease.clone())).await;
-            if given.is_err() {
-                return self.unused.add(lease);
+        let Some(far) = self.far.as_deref() else { return };
+        let next = || self.unused.next(self.clock.now());
+        // The first by itself, as above.
+        let mut at_once = 1;
+        loop {
+            let leases: Vec<_> = std::iter::from_fn(next).take(at_once).collect();
+            if leases.is_empty() {
+                return;
             }
+            let given = leases.into_iter().map(|lease| self.give_back_one(far, lease));
+            if !join_all(given).await.into_iter().all(|given| given) {
+                return;
+            }
+            at_once = AT_ONCE;
+        }
+    }
+
+    async fn give_back_one(&self, far: &dyn CacheStore, lease: Lease) -> bool {
+        let mut unused = GivenBack { inner: self, lease: Some(lease.clone()) };
+        let key = lease.key().to_owned();
+        let abandon = || far.abandon(lease);
+        let given = self.far_breaker.guard(self.terms.far_timeout, abandon).await.is_ok();
+        if given {
+            unused.lease = None;
             self.waiters.wake_key(&key);
+        }
+        given
+    }
+}
+
+/// A lease that is being given back. Dropped before that is done, it is tried again.
+struct GivenBack<'a> {
+    inner: &'a Inner,
+    lease: Option<Lease>,
+}
+
+impl Drop for GivenBack<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.inner.unused.add(lease);
+            self.inner.owed.notify_one();
         }
     }
 }

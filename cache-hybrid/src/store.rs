@@ -18,6 +18,9 @@ use crate::replay::{Kind, Owed};
 use crate::spans::Asked;
 use crate::stats::{TierStats, read};
 
+/// How long a flush takes at most.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// A near tier in the process, a far one that nodes share, and a bus between the nodes.
 ///
 /// The engine over it, [`HybridCache`](crate::HybridCache), is what services use. By itself it is a
@@ -61,17 +64,26 @@ impl TieredStore {
     }
 
     /// Tells of what was written and is to be told together with others, and tries once what is owed
-    /// to the far tier and to the bus: before the process or its connections end.
+    /// to the far tier and to the bus: before the process or its connections end. It takes a second at
+    /// most. What fails, or would take longer, stays owed for as long as the store is there.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it leaves what is not told to be told later.
     pub async fn flush(&self) {
+        let until = self.0.clock.now() + FLUSH;
+        tokio::select! {
+            biased;
+            () = self.flush_all() => {}
+            () = self.0.clock.sleep_until(until) => {}
+        }
+    }
+
+    async fn flush_all(&self) {
         let inner = &self.0;
         if let Some(gathered) = inner.teller.take_all() {
             inner.tell_gathered(gathered).await;
         }
-        // What fails stays owed, for as long as the store is there.
         let caught_up = Kind::BOTH.map(|kind| {
             inner.caught_up(move || inner.missed.owed_of(kind), inner.terms.far_timeout)
         });

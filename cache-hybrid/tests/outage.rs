@@ -5,7 +5,7 @@
 mod fleet;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    BoxStream, BusEvent, CacheError, CacheServiceExt, CacheStore, ErrorKind, InvalidationBus,
-    Policy, Selector,
+    BoxStream, BusEvent, CacheError, CacheServiceExt, CacheStore, Entry, ErrorKind,
+    InvalidationBus, LeaseOutcome, Policy, Selector,
 };
 use cache_hybrid::HybridCache;
 use cache_testkit::{Gate, Operation, eventually, let_others_run};
@@ -443,6 +443,51 @@ async fn p3_a_lease_of_the_far_tier_that_was_not_used_is_given_back() {
     fleet.faults.heal();
     fleet.retry().await;
     assert_eq!(fleet.faults.count(given_back), 1);
+}
+
+/// At shutdown there may be many, and the far tier slow.
+#[tokio::test]
+async fn p3_leases_are_given_back_within_a_second_and_those_that_are_not_are_kept() {
+    for (leases, in_time) in [(20, true), (200, false)] {
+        let fleet = Fleet::new();
+        let a = fleet.node().await;
+        let mut granted = Vec::new();
+        for key in 0..leases {
+            match a.cache.tiers().lease(&format!("k{key}"), TTL).await.unwrap() {
+                LeaseOutcome::Granted(lease) => granted.push(lease),
+                other => unreachable!("{other:?}"),
+            }
+        }
+        fleet.far_is_down();
+        while !a.cache.tiers().tier_stats().far_open {
+            assert!(a.cache.get::<u64>("x").await.is_err());
+        }
+        for lease in granted {
+            let entry = Entry::encode(&1_u64, &Policy::ttl(TTL)).unwrap();
+            assert!(a.cache.tiers().fill(lease, entry).await.is_err());
+        }
+        fleet.faults.heal();
+        fleet.clock.advance(Duration::from_millis(250));
+        let gives_back = |operation: &Operation| matches!(operation, Operation::Abandon { .. });
+        fleet.faults.when(gives_back).delay(Duration::from_millis(200));
+        let tiers = a.cache.tiers().clone();
+        let flush = tokio::spawn(async move { tiers.flush().await });
+        for _ in 0..10 {
+            let_others_run().await;
+            fleet.clock.advance(Duration::from_millis(100));
+        }
+        let_others_run().await;
+        assert!(flush.is_finished());
+        let given_back = || {
+            let operations = fleet.faults.operations().into_iter().filter(gives_back);
+            let keys = operations.map(|operation| format!("{operation:?}"));
+            keys.collect::<HashSet<_>>().len()
+        };
+        assert_eq!(given_back() == leases, in_time);
+        fleet.faults.heal();
+        fleet.retry().await;
+        assert_eq!(given_back(), leases);
+    }
 }
 
 /// A removal by hand is told to nobody: only the far tier's lease knows of it.

@@ -289,8 +289,8 @@ impl CacheServices {
     /// still use it. Calling this again does nothing.
     ///
     /// If Redis hangs, this takes some seconds: two calls' budgets for each release that is under way, up to
-    /// 3 s for places in queues that are being given up, and another budget for the connections. What
-    /// could not be given back runs out by itself, with its lease.
+    /// 3 s for places in queues that are being given up, 1 s for what the cache has to tell, and another
+    /// budget for the connections. What could not be given back runs out by itself, with its lease.
     ///
     /// # Cancel safety
     ///
