@@ -173,6 +173,7 @@ impl HybridCacheBuilder {
         }
         let clock = self.clock.clone().unwrap_or_else(|| either.clock());
         let terms = Terms {
+            default_ttl: self.default_ttl,
             local_ttl: self.local_ttl,
             grace: self.grace,
             far_timeout,

@@ -38,6 +38,8 @@ pub(crate) struct Parts {
 /// What is set and does not change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
+    /// Of entries that name no TTL.
+    pub(crate) default_ttl: Duration,
     pub(crate) local_ttl: Duration,
     pub(crate) grace: Duration,
     pub(crate) far_timeout: Duration,
@@ -126,6 +128,11 @@ impl Inner {
 
     pub(crate) async fn read_lease(&self, key: &str) -> Option<Lease> {
         self.near_lease(key, READ_LEASE).await
+    }
+
+    /// The entry as it comes from here: its lifetimes are the same in both tiers.
+    pub(crate) fn dated(&self, entry: Entry) -> Entry {
+        entry.date(self.clock.now(), self.terms.default_ttl)
     }
 
     /// The form in which the near tier keeps an entry.

@@ -261,7 +261,7 @@ impl CacheStore for TieredStore {
 
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
         check_key(key)?;
-        self.0.store(key, entry).await
+        self.0.store(key, self.0.dated(entry)).await
     }
 
     async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
@@ -269,7 +269,7 @@ impl CacheStore for TieredStore {
         // Of a key that is named twice the last entry stays.
         let mut last = HashMap::with_capacity(entries.len());
         for (key, entry) in entries {
-            last.insert(key, entry);
+            last.insert(key, self.0.dated(entry));
         }
         if last.is_empty() { Ok(()) } else { self.0.store_many(last.into_iter().collect()).await }
     }
@@ -332,6 +332,7 @@ impl CacheStore for TieredStore {
 
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
         let inner = &self.0;
+        let entry = inner.dated(entry);
         let Some(far) = &inner.far else {
             let (near, own) = lease.into_tiers();
             return Ok(inner.keep(near.or(own), entry).await);

@@ -223,6 +223,30 @@ async fn p8_04_the_near_tier_holds_nothing_longer_than_the_far_one() {
     assert_eq!((a.holds("k"), b.holds("k")), (None, None));
 }
 
+/// As a store without an engine, which would have said when it begins.
+#[tokio::test]
+async fn p8_04_what_names_no_ttl_lives_for_the_default_in_both_tiers() {
+    let fleet = Fleet::new();
+    let near = Arc::new(QuickCacheService::builder().clock(&fleet.clock).build());
+    let tiers = HybridCache::builder().near(near.clone()).far(fleet.far.clone());
+    let store = tiers.default_ttl(TTL).build_store().unwrap();
+    let entry = || Entry::encode(&1_u64, &Policy::from(None)).unwrap();
+    store.store("written", entry()).await.unwrap();
+    store.store_many(vec![("among many".to_owned(), entry())]).await.unwrap();
+    let LeaseOutcome::Granted(lease) = store.lease("filled", TTL).await.unwrap() else {
+        unreachable!("nobody else has it")
+    };
+    assert!(store.fill(lease, entry()).await.unwrap());
+    let keys = ["written", "among many", "filled"];
+    let until = fleet.clock.now() + TTL;
+    for key in keys {
+        let far = fleet.far.fetch(key).await.unwrap();
+        for held in [near.peek(key), far] {
+            assert_eq!(held.unwrap().fresh_until(), until, "{key}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_near_tier_holds_nothing_longer_than_local_ttl() {
     let fleet = Fleet::new();
