@@ -5,8 +5,8 @@ mod redis_common;
 
 use std::time::{Duration, Instant};
 
-use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockOptions};
-use cache_testkit::{RedisCluster, eventually};
+use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
+use cache_testkit::{RedisCluster, RedisServer, eventually};
 use redis_common::queue::{enqueue, stranger};
 use redis_common::{LOCK, at_rest, hold, patient, queued};
 
@@ -78,4 +78,54 @@ async fn p4_18_sections_under_two_locks_in_opposite_order_take_turns() {
         cache_testkit::eventually_async(async || taken().await.is_some()).await;
         guard.release().await.unwrap();
     }
+}
+
+/// The lock's slot begins to go to another node, or is there.
+fn set_slot(at: &RedisServer, how: &str, node: &RedisServer) {
+    let slot = at.command(&["CLUSTER", "KEYSLOT", LOCK]).integer().to_string();
+    let id = node.command(&["CLUSTER", "MYID"]).text();
+    assert_eq!(at.command(&["CLUSTER", "SETSLOT", &slot, how, &id]), "OK");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_slot_moves_is_waited_for_and_given_back_afterwards() {
+    let cluster = RedisCluster::start(3);
+    let mut from = cluster.node_for(LOCK);
+    let mut to = cluster.nodes().iter().find(|node| node.port() != from.port()).unwrap();
+    let begin = |from: &RedisServer, to: &RedisServer| {
+        set_slot(to, "IMPORTING", from);
+        set_slot(from, "MIGRATING", to);
+    };
+    let end = |from: &RedisServer, to: &RedisServer| {
+        for key in from.command(&["KEYS", "*"]).list() {
+            let (port, key) = (to.port().to_string(), key.text());
+            from.command(&["MIGRATE", "127.0.0.1", &port, &key, "0", "1000"]);
+        }
+        for node in [to, from] {
+            set_slot(node, "NODE", to);
+        }
+    };
+    let locks = patient(&cluster.url()).await;
+    begin(from, to);
+    let waiter = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.acquire("k", &LockOptions::default()).await }
+    });
+    // Real time: longer than a hiccup that waiters bear.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!waiter.is_finished(), "{:?}", waiter.await.unwrap());
+    end(from, to);
+    let guard = waiter.await.unwrap().unwrap();
+    (from, to) = (to, from);
+    begin(from, to);
+    let error = guard.release().await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    // Real time: it is given back again and again, in vain.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    end(from, to);
+    // Long before its lease is over.
+    eventually(|| to.command(&["EXISTS", LOCK]).integer() == 0).await;
+    locks.acquire("k", &LockOptions::default()).await.unwrap().release().await.unwrap();
+    at_rest(to);
+    assert_eq!(from.command(&["DBSIZE"]).integer(), 0);
 }

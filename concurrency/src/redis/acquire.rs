@@ -22,7 +22,7 @@ use cache_core::{
 use cache_redis::Sent;
 use tokio::sync::oneshot;
 
-use super::error::{may_heal, may_run, task_gone, unavailable};
+use super::error::{is_moving, may_heal, may_run, task_gone, unavailable};
 use super::hand_over::HandOver;
 use super::hold::{Hold, Terms, valid_until};
 use super::inner::Inner;
@@ -78,6 +78,8 @@ pub(crate) enum Tried {
         error: LockError,
         /// Whether there is anything to be taken back, a place in the queue included.
         abandoned: bool,
+        /// The lock's slot moves from one node of a cluster to another, and nothing has been done.
+        moving: bool,
     },
 }
 
@@ -125,9 +127,10 @@ async fn send(
         }
         Err(error) => {
             let (unknown, heals) = (may_run(&error, sent), may_heal(&error));
+            let moving = is_moving(&error) && !unknown;
             if unknown {
                 abandon(inner, request);
-            } else if heals && sent.0 > 0 {
+            } else if heals && !moving && sent.0 > 0 {
                 // What was refused has not been done; a place in the queue may be there from before.
                 inner.leave(request, REFUSED);
             }
@@ -135,7 +138,8 @@ async fn send(
             if !heals {
                 return Err(error);
             }
-            return Ok(Tried::Failed { gate, error, abandoned: sent.0 > 0 });
+            let abandoned = sent.0 > 0 && !moving;
+            return Ok(Tried::Failed { gate, error, abandoned, moving });
         }
     };
     if let Some(durability) = inner.durability

@@ -31,6 +31,17 @@ pub(crate) fn is_refused(error: &CacheError) -> bool {
     source.is_some_and(|error| error.code().is_some())
 }
 
+/// Whether the lock's slot is on its way to another node of a cluster, and for now at neither.
+pub(crate) fn is_moving(error: &CacheError) -> bool {
+    use redis::{
+        ErrorKind::Server,
+        ServerErrorKind::{Ask, Moved, TryAgain},
+    };
+    let source = std::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<redis::RedisError>());
+    source.is_some_and(|error| matches!(error.kind(), Server(Ask | Moved | TryAgain)))
+}
+
 /// Whether something else stands where a lock would.
 pub(crate) fn is_wrong_type(error: &CacheError) -> bool {
     let source = std::error::Error::source(error);

@@ -5,7 +5,8 @@
 //!    its place in the queue, and makes good for whatever was lost.
 //! 2. While hand-overs are not heard, it asks every 10 to 250 ms. It keeps its place, and is handed
 //!    the lock without being told.
-//! 3. Who waits is not told of a hiccup of a second: it asks again, at the end of the queue.
+//! 3. Who waits is not told of a hiccup of a second: it asks again, at the end of the queue. Nor of a
+//!    slot that moves from one node of a cluster to another, however long that takes.
 //! 4. Whoever stops waiting leaves the queue. If the lock was its already, the next gets it.
 
 use std::sync::Arc;
@@ -133,16 +134,20 @@ async fn through_the_queue(
                 waiter.queued = false;
                 return Ok(Ok(guard));
             }
-            Tried::Failed { gate, error, abandoned } => {
+            Tried::Failed { gate: again, error, abandoned, moving } => {
                 waiter.queued &= !abandoned;
-                if !clock.is_before(deadline) || !heard.bears(clock.now()) {
+                let bears = heard.bears(clock.now()) || moving;
+                if !clock.is_before(deadline) || !bears {
                     return Err(error);
                 }
                 let wake = (clock.now() + jittered(heard.pause())).min(deadline);
-                return match waiter.pause(wake, &mut listening).await {
-                    Woken::Closed => Err(shut_down()),
-                    _ => Ok(Err(gate)),
-                };
+                match waiter.pause(wake, &mut listening).await {
+                    Woken::Closed => return Err(shut_down()),
+                    // What became of this token is known: it keeps its place, if it has one.
+                    _ if moving => gate = again,
+                    _ => return Ok(Err(again)),
+                }
+                continue;
             }
             Tried::Held { gate: again, holder, remaining } => {
                 (gate, left, who) = (again, remaining, holder);
