@@ -1,14 +1,14 @@
-//! The tasks of a store: one listens to the bus, one tells of writes that were gathered, one replays.
-//! None waits for another: what the bus says counts at once, however slow the far tier is.
+//! The tasks that a store has for as long as it is there: one listens to the bus, one tells of writes
+//! that were gathered, one tries again what has failed. None waits for another: what the bus says
+//! counts at once, however slow the far tier is.
 //!
-//! They end with the store: each holds it weakly while it waits, and is aborted with it.
+//! Each holds the store weakly while it waits, and is aborted with it.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cache_core::{BoxStream, BusEvent, CacheError, ErrorKind, Selector, check_key};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::Handle;
 
 use crate::inner::Inner;
@@ -16,7 +16,7 @@ use crate::replay::{Kind, Owed};
 use crate::stats::bump;
 use crate::teller::{Gathered, NET};
 
-/// Between attempts to replay.
+/// Between two attempts.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Starts those that there is something to do for.
@@ -29,7 +29,7 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
         CacheError::new(ErrorKind::Config, message).with_source(error)
     })?;
     let mut tasks = inner.tasks.lock();
-    tasks.push(runtime.spawn(replay(Arc::downgrade(inner))).abort_handle());
+    tasks.push(runtime.spawn(retry(Arc::downgrade(inner))).abort_handle());
     if let Some(bus) = &inner.bus {
         let events = bus.subscribe_until(inner.trust.proven());
         tasks.push(runtime.spawn(listen(Arc::downgrade(inner), events)).abort_handle());
@@ -40,14 +40,33 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
 
 async fn listen(weak: Weak<Inner>, mut events: BoxStream<'static, BusEvent>) {
     let mut listening = Listening(weak.clone());
+    let mut next = None;
     loop {
-        let event = events.next().await;
+        let event = match next.take() {
+            Some(event) => event,
+            None => events.next().await,
+        };
         let Some(inner) = weak.upgrade() else { return };
         match event {
+            Some(BusEvent::Disconnected) => {
+                let was_up = inner.trust.lose();
+                next = events.next().now_or_never();
+                match next {
+                    Some(Some(BusEvent::Connected)) if was_up => {
+                        next = None;
+                        inner.missed_some().await;
+                    }
+                    _ if was_up => inner.lost(),
+                    _ => {}
+                }
+            }
             Some(event) => inner.heard(event).await,
             None => {
                 listening.0 = Weak::new();
-                return inner.lost();
+                if inner.trust.lose() {
+                    inner.lost();
+                }
+                return;
             }
         }
     }
@@ -88,7 +107,8 @@ async fn tell(weak: Weak<Inner>) {
     }
 }
 
-async fn replay(weak: Weak<Inner>) {
+/// Tries again what has failed, for as long as something is owed.
+async fn retry(weak: Weak<Inner>) {
     loop {
         let Some(inner) = weak.upgrade() else { return };
         let (clock, owed) = (inner.clock.clone(), Arc::clone(&inner.owed));
@@ -99,7 +119,6 @@ async fn replay(weak: Weak<Inner>) {
         }
         clock.sleep(RETRY).await;
         let Some(inner) = weak.upgrade() else { return };
-        // Again and again, as long as something is owed.
         for kind in Kind::BOTH {
             if inner.missed.owed_of(kind) != Owed::Nothing {
                 inner.begin_replay(kind);
@@ -152,8 +171,7 @@ impl Inner {
                     tracing::info!("the bus is up: a near tier may be served");
                 }
             }
-            BusEvent::Disconnected => self.lost(),
-            // A later version's event may mean anything.
+            // Any other is a later version's, and may mean anything.
             _ => drop(self.heard_removed(Selector::All).await),
         }
     }
@@ -173,11 +191,18 @@ impl Inner {
         removed.is_ok()
     }
 
+    /// The bus is up and has missed something: what it says in one breath as a loss and its end.
+    async fn missed_some(&self) {
+        tracing::debug!("the bus has missed messages: nothing that is held near counts");
+        if self.heard_removed(Selector::All).await {
+            self.trust.gain();
+        }
+    }
+
+    /// The bus was up before.
     fn lost(&self) {
         let grace = self.terms.grace;
-        if self.trust.lose() {
-            self.counters.bus_losses.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(?grace, "the bus is lost: a near tier is not served, but for a grace");
-        }
+        bump(&self.counters.bus_losses);
+        tracing::warn!(?grace, "the bus is lost: a near tier is not served, but for a grace");
     }
 }

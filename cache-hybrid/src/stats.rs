@@ -46,7 +46,7 @@ pub struct TierStats {
     pub heard: u64,
     /// Messages about removals and writes that were handed to the bus.
     pub told: u64,
-    /// How often the bus was lost.
+    /// How often the bus was lost; that it has missed messages while it was up is none.
     pub bus_losses: u64,
     /// Invalidations that wait for the far tier or the bus to be back.
     pub replays_pending: usize,

@@ -65,6 +65,23 @@ async fn p2_03_a_removal_that_was_missed_is_not_served_after() {
     assert_eq!(b.holds("k"), Some(2));
 }
 
+/// A bus says so too when it has missed a message: it is up as before, but nothing that is held counts.
+#[tokio::test]
+async fn p2_03_what_the_bus_has_missed_is_no_loss_of_it() {
+    let fleet = Fleet::new();
+    let (a, b) = (fleet.node().await, fleet.node().await);
+    a.set("k", 1).await;
+    let_others_run().await;
+    assert_eq!(b.get("k").await, Some(1));
+    fleet.hub.disconnect_subscribers(&b.end);
+    fleet.hub.reconnect(&b.end);
+    eventually(|| b.holds("k").is_none()).await;
+    assert_eq!((b.serves(), b.cache.tiers().tier_stats().bus_losses), (true, 0));
+    fleet.hub.disconnect_subscribers(&b.end);
+    eventually(|| !b.serves()).await;
+    assert_eq!(b.cache.tiers().tier_stats().bus_losses, 1);
+}
+
 #[tokio::test]
 async fn p2_03_a_load_from_before_the_loss_is_not_joined_after_it() {
     let fleet = Fleet::new();
