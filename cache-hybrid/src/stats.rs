@@ -46,7 +46,8 @@ pub struct TierStats {
     pub heard: u64,
     /// Messages about removals and writes that were handed to the bus.
     pub told: u64,
-    /// How often the bus was lost; that it has missed messages while it was up is none.
+    /// How often the bus was lost. One that is back before anybody looks is not counted, as one is not
+    /// that has missed messages and is up.
     pub bus_losses: u64,
     /// Invalidations that wait for the far tier or the bus to be back.
     pub replays_pending: usize,
