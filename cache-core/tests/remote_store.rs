@@ -423,6 +423,75 @@ async fn many_keys_wait_for_the_leases_of_another_node() {
     assert_eq!(fleet.a.get::<u32>("k").await.unwrap(), Some(1));
 }
 
+/// Loads 1 and 2 under `k` and `l`, for `takes`.
+fn loading_two(
+    node: &ReadThrough<Arc<Remote>>,
+    clock: &ManualClock,
+    takes: Duration,
+    policy: Policy,
+) -> tokio::task::JoinHandle<Result<Vec<u32>, CacheError>> {
+    let (node, clock) = (node.clone(), clock.clone());
+    tokio::spawn(async move {
+        let load = move |keys: Vec<String>| async move {
+            clock.clock().sleep(takes).await;
+            let value = |key: String| if key == "k" { (key, 1_u32) } else { (key, 2) };
+            Ok::<_, std::io::Error>(keys.into_iter().map(value).collect::<HashMap<_, _>>())
+        };
+        let values = node.get_or_load_many(&["k", "l"], policy, load).await?;
+        Ok(values.into_iter().map(|value| *value.unwrap()).collect())
+    })
+}
+
+/// Lets time pass, and everybody do what there is to do.
+async fn pass(clock: &ManualClock, time: Duration) {
+    for _ in 0..=time.as_millis() / RETRY.as_millis() {
+        clock.advance(RETRY);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// While it waits for a node that died with the lease of one key, its lease of another grows old.
+#[tokio::test]
+async fn p3_09_who_takes_over_one_of_many_fills_them_all() {
+    let (fleet, second) = (fleet(), Duration::from_secs(1));
+    let policy = Policy::ttl(TTL).load_timeout(30 * second);
+    let LeaseOutcome::Granted(_dead) = fleet.remote.lease("l", 20 * second).await.unwrap() else {
+        panic!("the first lease")
+    };
+    let first = loading_two(&fleet.a, &fleet.clock, 25 * second, policy.clone());
+    asleep(&fleet.clock, 1).await;
+    pass(&fleet.clock, 20 * second).await;
+    let other = loading_two(&fleet.b, &fleet.clock, second, policy);
+    pass(&fleet.clock, 30 * second).await;
+    assert!(first.is_finished() && other.is_finished());
+    assert_eq!(first.await.unwrap().unwrap(), [1, 2]);
+    assert_eq!(other.await.unwrap().unwrap(), [1, 2]);
+    assert_eq!((fleet.a.stats().loads, fleet.b.stats().loads), (1, 0));
+    assert_eq!(fleet.a.stats().fills_refused, 0);
+}
+
+/// Both wait for one that died, and would take over.
+#[tokio::test]
+async fn p3_09_two_nodes_that_take_over_many_keys_load_them_once() {
+    let (fleet, second) = (fleet(), Duration::from_secs(1));
+    let policy = Policy::ttl(TTL).load_timeout(30 * second);
+    let LeaseOutcome::Granted(_dead) = fleet.remote.lease("l", 28 * second).await.unwrap() else {
+        panic!("the first lease")
+    };
+    let first = loading_two(&fleet.a, &fleet.clock, second * 5 / 2, policy.clone());
+    asleep(&fleet.clock, 1).await;
+    pass(&fleet.clock, second).await;
+    let other = loading_two(&fleet.b, &fleet.clock, second * 5 / 2, policy);
+    pass(&fleet.clock, 60 * second).await;
+    assert!(first.is_finished() && other.is_finished());
+    assert_eq!(first.await.unwrap().unwrap(), [1, 2]);
+    assert_eq!(other.await.unwrap().unwrap(), [1, 2]);
+    assert_eq!(fleet.a.stats().loads + fleet.b.stats().loads, 1);
+    assert_eq!(fleet.a.stats().fills_refused + fleet.b.stats().fills_refused, 0);
+}
+
 #[tokio::test]
 async fn a_hit_loads_nothing() {
     let fleet = fleet();

@@ -155,14 +155,33 @@ impl<S: CacheStore> Inner<S> {
     /// While it waits for a key it holds leases on lesser keys only, and asks for no other. So
     /// nodes that want the same keys never wait for each other: of those that wait in a circle
     /// each would hold a key that is less than the one it waits for.
+    ///
+    /// A lease from before a wait would run out before the loader's time does. So it is given back
+    /// at the end and taken anew, in the same way, with one more `load_timeout` to wait in.
     async fn look_up_many(
         &self,
         led: Vec<Landing>,
         policy: &Policy,
-        deadline: Timestamp,
+        mut deadline: Timestamp,
     ) -> Vec<(Landing, Option<Lease>)> {
         let (mut missing, mut open, mut later) = (Vec::new(), led, Vec::new());
-        while !open.is_empty() {
+        // How many of those that are missing are from before the last wait; they come first.
+        let (mut aged, mut extended) = (0, false);
+        loop {
+            if open.is_empty() {
+                open = std::mem::take(&mut later);
+            }
+            if open.is_empty() {
+                let mut old: Vec<_> = missing.drain(..std::mem::take(&mut aged)).collect();
+                open = self.give_back(&mut old, |_| true).await;
+                missing.append(&mut old);
+                if open.is_empty() {
+                    return missing;
+                }
+                if !std::mem::replace(&mut extended, true) {
+                    deadline = self.clock.now() + policy.load_budget();
+                }
+            }
             let keys: Vec<_> = open.iter().map(|landing| landing.key().to_owned()).collect();
             let found = match self.fetch_all(&keys).await {
                 Ok(found) => found,
@@ -197,28 +216,28 @@ impl<S: CacheStore> Inner<S> {
             }
             let least = held.iter().enumerate().min_by_key(|(_, (landing, ..))| landing.key());
             let Some(least) = least.map(|(at, _)| at) else {
-                open = std::mem::take(&mut later);
+                open = Vec::new();
                 continue;
             };
             let (first, retry_after, change) = held.swap_remove(least);
             let again = self.clock.now() + retry_after;
             later.extend(held.into_iter().map(|(landing, ..)| landing));
-            later.extend(self.give_back_from(first.key(), &mut missing).await);
+            later.extend(self.give_back(&mut missing, |key| key >= first.key()).await);
             self.pause(change.into_iter().collect(), again.min(deadline)).await;
+            aged = missing.len();
             open = vec![first];
         }
-        missing
     }
 
-    /// Gives the leases back on keys from `key` on, and returns these keys.
-    async fn give_back_from(
+    /// Gives the leases back on keys that `which` selects, and returns these keys.
+    async fn give_back(
         &self,
-        key: &str,
         missing: &mut Vec<(Landing, Option<Lease>)>,
+        which: impl Fn(&str) -> bool,
     ) -> Vec<Landing> {
         let all = std::mem::take(missing).into_iter();
-        let (kept, back): (Vec<_>, Vec<_>) =
-            all.partition(|(landing, lease)| lease.is_none() || landing.key() < key);
+        let (back, kept): (Vec<_>, Vec<_>) =
+            all.partition(|(landing, lease)| lease.is_some() && which(landing.key()));
         *missing = kept;
         let give_back = |(landing, lease): (Landing, Option<Lease>)| async move {
             if let Some(lease) = lease
