@@ -3,12 +3,17 @@
 mod redis_common;
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cache_concurrency::RedisConcurrencyService;
 use cache_core::{
     CacheServiceExt, ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions,
 };
 use cache_redis::{RedisCacheService, RedisConfig};
+use cache_testkit::lock_history::{
+    Exclusion, FencedRegister, LockClient, LockRecorder, check_locks,
+};
 use cache_testkit::{RedisServer, eventually};
 use redis_common::{FENCE, LOCK, at_rest, hold, holder, lease, patient};
 
@@ -153,4 +158,70 @@ async fn a_list_leaves_out_what_is_no_lock() {
     assert_eq!(listed.iter().map(|info| &*info.key).collect::<Vec<_>>(), ["k"]);
     assert_eq!(listed[0].fencing_token, guard.fencing_token());
     guard.release().await.unwrap();
+}
+
+/// Reads and writes a register with a lock's token until the end; says how often it lost the lock.
+async fn count(
+    locks: RedisConcurrencyService,
+    number: usize,
+    register: &FencedRegister,
+    recorder: &LockRecorder,
+    end: Instant,
+) -> (u64, u64) {
+    let client = LockClient::new(recorder, number, Arc::new(locks));
+    let (mut written, mut lost) = (0, 0);
+    while Instant::now() < end {
+        let began = Instant::now();
+        let guard = match client.acquire("k", &lease(300).wait(Duration::from_secs(5))).await {
+            Ok(guard) => guard,
+            Err(error) => {
+                assert_eq!(error.kind(), LockErrorKind::LeaseLost, "{error}");
+                lost += 1;
+                continue;
+            }
+        };
+        // Waiters are forgotten, too, and ask once a second.
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        if let Ok(value) = register.read(number, guard.fence()) {
+            // Real time: others may come in between when the server forgets.
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(..5))).await;
+            let wrote = register.write(number, guard.fence(), value + 1);
+            written += u64::from(wrote.is_ok());
+        }
+        if let Err(error) = guard.release().await {
+            assert_eq!(error.kind(), LockErrorKind::LeaseLost, "{error}");
+            lost += 1;
+        }
+    }
+    (written, lost)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_35_flushall_in_a_loop_lets_no_lower_fence_write() {
+    let server = RedisServer::start();
+    let recorder = LockRecorder::new();
+    let register = FencedRegister::new(&recorder, "k");
+    let end = Instant::now() + Duration::from_secs(3);
+    let services = redis_common::patients(&server.url(), 4).await;
+    let counts = services.iter().enumerate();
+    let counts =
+        counts.map(|(number, locks)| count(locks.clone(), number, &register, &recorder, end));
+    let flushes = async {
+        while Instant::now() < end {
+            server.flush();
+            // Real time: between two losses some sections end in order.
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(5..50))).await;
+        }
+    };
+    let (counts, ()) = tokio::join!(futures_util::future::join_all(counts), flushes);
+    let written: u64 = counts.iter().map(|(written, _)| written).sum();
+    let lost: u64 = counts.iter().map(|(_, lost)| lost).sum();
+    assert!(written > 50 && lost > 10, "nothing to see: {counts:?}");
+    assert_eq!(register.value(), written, "an update was lost: {counts:?}");
+    check_locks(&recorder.history(), Exclusion::Excused).unwrap();
+    for locks in services {
+        locks.shutdown().await;
+    }
+    eventually(|| server.command(&["KEYS", "*}.[lqw]"]).list().is_empty()).await;
+    at_rest(&server);
 }

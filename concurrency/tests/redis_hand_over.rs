@@ -11,7 +11,9 @@ use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_redis::{Channel, ChannelEvent, RedisConfig};
 use cache_testkit::{RedisServer, eventually, eventually_async};
 use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
-use redis_common::{LOCK, at_rest, hold, holder, listening, patient, pttl, queued};
+use redis_common::{
+    LOCK, at_rest, hold, holder, in_order, lease, listening, patient, pttl, queued,
+};
 use tokio::task::JoinHandle;
 
 /// Waits for `k` in a task.
@@ -237,5 +239,36 @@ async fn a_lock_that_another_process_takes_away_is_lost_at_once() {
     assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
     next.check().unwrap();
     next.release().await.unwrap();
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_30_a_lock_that_was_handed_over_is_not_believed_in_for_too_long() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let third = patient(&server.url()).await;
+    // The lease is that of the hand-over at first, and later that of the renewal.
+    for asked in [lease(1_000), lease(30_000)] {
+        let guard = hold(&locks).await;
+        let waiter = tokio::spawn({
+            let (other, asked) = (other.clone(), asked.clone());
+            async move { other.acquire("k", &asked).await.unwrap() }
+        });
+        eventually(|| listening(&server) == 1).await;
+        let last = waits(&third);
+        eventually(|| listening(&server) == 2).await;
+        in_order(&server, &guard);
+        guard.release().await.unwrap();
+        let next = waiter.await.unwrap();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(1_200) {
+            in_order(&server, &next);
+            next.check().unwrap();
+            // Real time, as renewals are.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        next.release().await.unwrap();
+        last.await.unwrap().release().await.unwrap();
+    }
     at_rest(&server);
 }

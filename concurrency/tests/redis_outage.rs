@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_redis::RedisConfig;
-use cache_testkit::{RedisServer, eventually_async};
-use redis_common::{at_rest, hold, holder, lease, patient, pttl, service};
+use cache_testkit::{RedisServer, eventually, eventually_async};
+use redis_common::{at_rest, fence, hold, holder, lease, listening, patient, pttl, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_29_a_short_pause_of_redis_loses_nothing() {
@@ -184,7 +184,7 @@ async fn p4_38_a_redis_that_takes_no_writes_is_not_waited_for_beyond_the_wait() 
     // What was sent is served when the pause is over, and taken back.
     // Real time: the server counts its pause.
     tokio::time::sleep(Duration::from_millis(3100)).await;
-    cache_testkit::eventually(|| holder(&server).is_none()).await;
+    eventually(|| holder(&server).is_none()).await;
     // For good.
     // Real time: what comes late would come within that.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -255,4 +255,73 @@ async fn p4_03_who_waits_for_another_process_is_told_who_has_it() {
     assert!(!other.force_release("k", cache_core::FencingToken(1)).await.unwrap());
     assert!(other.force_release("k", guard.fencing_token()).await.unwrap());
     drop(other.try_acquire("k", &lease(1000)).await.unwrap().expect("it was taken away"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_29_a_pause_with_a_queue_costs_no_lock_and_no_place() {
+    let server = RedisServer::start();
+    let first = patient(&server.url()).await;
+    let services = redis_common::patients(&server.url(), 4).await;
+    let guard = hold(&first).await;
+    let mut waiters = Vec::new();
+    for (number, locks) in services.iter().enumerate() {
+        let locks = locks.clone();
+        waiters.push(tokio::spawn(async move { locks.acquire("k", &lease(5_000)).await }));
+        eventually(|| listening(&server) == number + 1).await;
+    }
+    let mut waiters = waiters.into_iter();
+    let mut last = guard.fencing_token();
+    guard.release().await.unwrap();
+    // Handed over, and renewed, and that is known here.
+    let guard = waiters.next().unwrap().await.unwrap().unwrap();
+    eventually(|| guard.remaining() > Duration::from_secs(3)).await;
+    server.pause();
+    // Real time: less than the lease, more than is left of a hand-over's.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    server.resume();
+    guard.check().unwrap();
+    assert_eq!(u64::from(guard.fencing_token()), fence(&server), "granted twice");
+    assert!(guard.fencing_token() > last);
+    last = guard.fencing_token();
+    guard.release().await.unwrap();
+    for waiter in waiters {
+        let guard = waiter.await.unwrap().unwrap();
+        assert!(guard.fencing_token() > last, "not in the order of arrival");
+        redis_common::in_order(&server, &guard);
+        last = guard.fencing_token();
+        guard.release().await.unwrap();
+    }
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_29_a_holder_that_was_handed_the_lock_ends_before_redis_is_back() {
+    let server = RedisServer::start();
+    let (first, locks) = (patient(&server.url()).await, service(&server.url()).await);
+    let guard = hold(&first).await;
+    let ends = std::sync::OnceLock::new();
+    let section = |held: cache_core::HeldLock| {
+        let (server, ends) = (&server, &ends);
+        async move {
+            eventually(|| held.remaining() > Duration::from_millis(2_000)).await;
+            server.pause();
+            ends.set(Instant::now() + held.remaining()).unwrap();
+            std::future::pending::<()>().await;
+        }
+    };
+    let options = lease(2_500);
+    let section = locks.with_lock_opts("k", &options, section);
+    let released = async {
+        eventually(|| listening(&server) == 1).await;
+        guard.release().await.unwrap();
+    };
+    let outcome = async { tokio::time::timeout(Duration::from_secs(5), section).await };
+    let (outcome, ()) = tokio::join!(outcome, released);
+    let error = outcome.expect("it ends while Redis is away").unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::LeaseLost);
+    let late = ends.get().expect("it got there").elapsed();
+    assert!(late < Duration::from_millis(100), "{late:?} late");
+    server.resume();
+    let taken = async || first.acquire("k", &lease(600)).await.is_ok();
+    eventually_async(taken).await;
 }

@@ -3,13 +3,14 @@
 
 mod redis_common;
 
+use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, FencingToken, LockOptions};
 use cache_redis::{Call, Lane};
 use cache_testkit::{RedisServer, eventually};
-use redis_common::process::{Process, process, say};
+use redis_common::process::{Process, listen, process, say};
 use redis_common::{at_rest, hold, lease, listening, patient, pttl, queued, service};
 
 const LEASE: u64 = 800;
@@ -35,6 +36,70 @@ fn holder() {
         let outcome: Result<(), _> = locks.with_lock_opts("k", &options, section).await;
         say(&format!("ended {:?}", outcome.unwrap_err().kind()));
     });
+}
+
+/// Writes to a register in Redis that refuses lower fences, without an await. Whether it was taken.
+fn write_fenced(url: &str, fence: u64) -> bool {
+    const WRITE: &str = "local seen = tonumber(redis.call('GET', 'register') or '0') \
+        if seen > tonumber(ARGV[1]) then return 0 end \
+        redis.call('SET', 'register', ARGV[1]) return 1";
+    let address = url.strip_prefix("redis://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "EVAL \"{WRITE}\" 0 {fence}\r\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    match answer.trim_end() {
+        ":1" => true,
+        ":0" => false,
+        other => panic!("{other}"),
+    }
+}
+
+/// Not a test: the other process. Holds `k`, and writes when it is told to, all in one poll.
+#[test]
+#[ignore = "run by the tests of this file, in a process of its own"]
+fn writer() {
+    process(async |url| {
+        let locks = service(&url).await;
+        let section = |held: cache_core::HeldLock| {
+            let url = url.clone();
+            async move {
+                let fence = u64::from(held.fencing_token());
+                held.check().unwrap();
+                say(&format!("held {fence} {}", write_fenced(&url, fence)));
+                // Between its last look at the lease and its write.
+                listen();
+                say(&format!("wrote {}", write_fenced(&url, fence)));
+                std::future::pending::<()>().await;
+            }
+        };
+        let options = LockOptions::default().lease(Duration::from_millis(LEASE));
+        let outcome: Result<(), _> = locks.with_lock_opts("k", &options, section).await;
+        say(&format!("ended {:?}", outcome.unwrap_err().kind()));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_25_what_a_halted_holder_writes_late_is_refused() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    let mut writer = Process::run("writer", &server);
+    let old = writer.says();
+    assert!(old.starts_with("held ") && old.ends_with(" true"), "{old}");
+    writer.halt();
+    let guard = locks.acquire("k", &lease(5000)).await.unwrap();
+    let fence = u64::from(guard.fencing_token());
+    assert!(write_fenced(&server.url(), fence));
+    writer.tell("go on");
+    writer.go_on();
+    assert_eq!(writer.says(), "wrote false");
+    assert_eq!(writer.says(), "ended LeaseLost");
+    assert_eq!(server.command(&["GET", "register"]).text(), fence.to_string());
+    guard.check().unwrap();
+    guard.release().await.unwrap();
+    server.command(&["DEL", "register"]);
+    at_rest(&server);
 }
 
 const TASKS: u64 = 50;

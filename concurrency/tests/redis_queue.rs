@@ -243,3 +243,46 @@ async fn p4_08_who_waits_for_the_first_time_is_not_overtaken() {
     later.release().await.unwrap();
     at_rest(&server);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_05_a_hundred_tasks_of_four_services_take_no_longer_than_their_sections() {
+    const TASKS: u32 = 100;
+    let server = RedisServer::start();
+    let services = patients(&server.url(), 4).await;
+    let inside = AtomicBool::new(false);
+    // Real time: how long a section takes. The timer counts in milliseconds, and rounds up.
+    let section = Duration::from_millis(10);
+    let began = Instant::now();
+    let tasks = (0..TASKS).map(|task| {
+        let (locks, inside) = (&services[task as usize % services.len()], &inside);
+        async move {
+            let options = LockOptions::default().wait(Duration::from_secs(60));
+            let section = async {
+                assert!(!inside.swap(true, SeqCst), "two at once");
+                tokio::time::sleep(section).await;
+                inside.store(false, SeqCst);
+            };
+            locks.with_lock_opts("k", &options, |_| section).await.unwrap();
+        }
+    });
+    join_all(tasks).await;
+    let took = began.elapsed();
+    // Two round trips each, of a millisecond on a busy machine.
+    let longest = (section + Duration::from_millis(4)) * TASKS * 3 / 2;
+    assert!(took < longest, "{took:?}");
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_07_a_thousand_keys_are_held_at_once() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    // Real time: how long a section takes.
+    let section = Duration::from_millis(500);
+    let keys: Vec<_> = (0..1_000).map(|key| format!("k{key}")).collect();
+    let began = Instant::now();
+    join_all(keys.iter().map(|key| locks.with_lock(key, tokio::time::sleep(section)))).await;
+    let took = began.elapsed();
+    assert!(took < section * 2, "{took:?}");
+    at_rest(&server);
+}

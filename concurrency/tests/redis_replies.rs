@@ -4,9 +4,10 @@ mod redis_common;
 
 use std::time::{Duration, Instant};
 
+use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
 use cache_testkit::{Direction, FaultProxy, RedisServer, eventually};
-use redis_common::{at_rest, hold, holder, lease, patient, service};
+use redis_common::{at_rest, hold, holder, lease, listening, patient, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_01_an_uncontended_section_takes_two_round_trips() {
@@ -166,5 +167,37 @@ async fn p4_30_behind_a_black_hole_the_section_ends_before_the_lock_does() {
     assert!(late < Duration::from_millis(100), "{late:?} late");
     proxy.heal();
     eventually(|| holder(&server).is_none()).await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_21_a_release_whose_reply_is_lost_hands_over_once() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = patient(&proxy.url(&server.url())).await;
+    let (other, third) = (patient(&server.url()).await, patient(&server.url()).await);
+    for _ in 0..10 {
+        let guard = hold(&locks).await;
+        let waits = |locks: &RedisConcurrencyService| {
+            let locks = locks.clone();
+            tokio::spawn(async move { hold(&locks).await })
+        };
+        let waiter = waits(&other);
+        eventually(|| listening(&server) == 1).await;
+        let last = waits(&third);
+        eventually(|| listening(&server) == 2).await;
+        let fence = u64::from(guard.fencing_token());
+        proxy.cut_after_forwarding(1);
+        guard.release().await.unwrap();
+        proxy.heal();
+        let next = waiter.await.unwrap();
+        // The repetition has given nobody else's lock away.
+        assert!(!last.is_finished());
+        next.check().unwrap();
+        assert!(u64::from(next.fencing_token()) > fence);
+        assert_eq!(redis_common::fence(&server), u64::from(next.fencing_token()));
+        next.release().await.unwrap();
+        last.await.unwrap().release().await.unwrap();
+    }
     at_rest(&server);
 }

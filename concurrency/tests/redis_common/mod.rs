@@ -90,9 +90,27 @@ pub(crate) fn holder(server: &RedisServer) -> Option<Vec<u8>> {
     server.command(&["GET", LOCK]).bytes().map(<[u8]>::to_vec)
 }
 
+/// The last fencing token of `k`.
+pub(crate) fn fence(server: &RedisServer) -> u64 {
+    server.command(&["GET", FENCE]).text().parse().unwrap()
+}
+
 /// Milliseconds that `k` lives still.
 pub(crate) fn pttl(server: &RedisServer) -> i64 {
     server.command(&["PTTL", LOCK]).integer()
+}
+
+/// Fails if a lock is believed in for longer than the server has it, or if anything has no TTL.
+#[track_caller]
+pub(crate) fn in_order(server: &RedisServer, guard: &LockGuard) {
+    let (asked, here) = (std::time::Instant::now(), guard.remaining());
+    let there = Duration::from_millis(pttl(server).try_into().expect("it is held"));
+    assert!(here <= there + asked.elapsed(), "{here:?} here, {there:?} there");
+    for key in server.command(&["KEYS", "*"]).list() {
+        let key = key.text();
+        // It may be gone by now.
+        assert_ne!(server.command(&["PTTL", &key]).integer(), -1, "{key} has no TTL");
+    }
 }
 
 /// Fails unless nothing but fences stands in Redis, each with a TTL.
