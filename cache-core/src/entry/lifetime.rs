@@ -153,18 +153,23 @@ impl Entry {
         Self { terms: Some(Box::new(Terms::Local(Local { ttl, from }))), ..self }
     }
 
-    /// What a process keeps of an entry that it may hold for `local_ttl` at most: freshness ends
-    /// with that, and the stale window follows it.
+    /// What a process keeps of an entry in front of a shared store: freshness ends `at_most` so long
+    /// after `now`, and the stale window follows it, for when the shared store cannot be asked. The
+    /// entry's own [`local_ttl`](Self::local_ttl) ends both.
     #[must_use]
-    pub fn held_at_most(self, now: Timestamp, local_ttl: Duration) -> Self {
+    pub fn held_at_most(self, now: Timestamp, at_most: Duration) -> Self {
+        let local = self.terms.as_deref().and_then(Terms::local);
         let mut entry = self.settle_local(now, Duration::MAX);
-        let (bound, fresh_until) = (now + local_ttl, entry.fresh_until());
+        let (bound, fresh_until) = (now + at_most, entry.fresh_until());
         if bound < fresh_until {
             let servable_until = entry.servable_until();
             let window = fresh_until.until(servable_until);
             entry.body.set_deadlines(bound, servable_until.min(bound + window));
         }
-        entry
+        match local {
+            Some(Local { ttl, from }) => entry.until(from + ttl),
+            None => entry,
+        }
     }
 
     /// The same value with freshness and servability cut to end by `deadline`. Lifetimes that were
@@ -246,6 +251,28 @@ mod tests {
         assert_eq!((near.fresh_until(), near.servable_until()), (at(105), at(112)));
         let near = read.until(at(61)).settle_local(at(51), Duration::MAX);
         assert_eq!((near.fresh_until(), near.servable_until()), (at(60), at(60)));
+    }
+
+    /// What is held in front of a shared store.
+    #[test]
+    fn p2_no_stale_value_is_held_after_its_local_ttl() {
+        let (long, short) = (Duration::from_micros(100), Duration::from_micros(10));
+        let stale = Policy::ttl(long).stale_for(long);
+        let held = |policy: &Policy, at_most| {
+            let near = Entry::encode(&1, policy).unwrap().settle(at(0), Duration::MAX);
+            let near = near.held_at_most(at(1), at_most);
+            (near.fresh_until(), near.servable_until())
+        };
+        let local = stale.clone().local_ttl(short);
+        assert_eq!(held(&local, Duration::MAX), (at(10), at(10)));
+        assert_eq!(held(&local, Duration::from_micros(4)), (at(5), at(10)));
+        let shared = stale.clone().local_ttl(Duration::ZERO);
+        assert_eq!(held(&shared, Duration::MAX), (at(0), at(0)));
+        // One that is longer than the TTL bounds the stale window.
+        let long_local = stale.clone().local_ttl(Duration::from_micros(150));
+        assert_eq!(held(&long_local, Duration::MAX), (at(100), at(150)));
+        // Without one the stale value is there for when the shared store is not.
+        assert_eq!(held(&stale, short), (at(11), at(111)));
     }
 
     #[test]
