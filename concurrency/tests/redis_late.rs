@@ -9,7 +9,7 @@ use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_redis::{ConnectionState, RedisConfig};
 use cache_testkit::{FaultProxy, RedisServer, eventually, eventually_async, poll_once};
-use redis_common::{LOCK, at_rest, hold, holder, lease, patient, service};
+use redis_common::{LOCK, at_rest, fence, hold, holder, lease, patient, service};
 
 /// Longer than any test waits.
 const LONG: u64 = 60_000;
@@ -121,18 +121,42 @@ async fn p4_20_a_first_copy_that_comes_after_the_release_is_taken_back() {
     proxy.drop_replies();
     let repeated = async {
         eventually(|| holder(&server).is_some()).await;
+        let first = fence(&server);
         proxy.heal();
         proxy.reset_connections();
+        first
     };
     let options = lease(LONG);
-    let (guard, ()) = tokio::join!(locks.acquire("k", &options), repeated);
+    let (guard, first) = tokio::join!(locks.acquire("k", &options), repeated);
+    let guard = guard.unwrap();
+    assert_eq!(u64::from(guard.fencing_token()), first, "the repetition is another grant");
     let token = String::from_utf8(holder(&server).unwrap()).unwrap();
-    guard.unwrap().release().await.unwrap();
+    guard.release().await.unwrap();
     // What such a copy would do.
     server.command(&["SET", LOCK, &token, "PX", &LONG.to_string()]);
     eventually(|| holder(&server).is_none()).await;
     locks.shutdown().await;
     at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_service_an_attempt_is_followed_no_longer_than_it_matters() {
+    let server = RedisServer::start();
+    let other = patient(&server.url()).await;
+    let guard = hold(&other).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let locks = service(&server.url()).await;
+    // It listens, too.
+    let brief = lease(300).wait(Duration::from_millis(300));
+    assert_eq!(locks.acquire("k", &brief).await.unwrap_err().kind(), LockErrorKind::Timeout);
+    server.pause();
+    let error = locks.acquire("other", &brief).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    drop(locks);
+    eventually(|| tasks() <= before).await;
+    server.resume();
+    guard.release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

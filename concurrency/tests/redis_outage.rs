@@ -105,8 +105,10 @@ async fn p4_29_who_waits_bears_a_short_pause_and_no_long_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_32_a_restart_without_data_frees_the_lock_and_fences_go_on() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
+    let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
     let guard = locks.acquire("k", &lease(6000)).await.unwrap();
+    let waiter = tokio::spawn(async move { other.acquire("k", &lease(1500)).await });
+    eventually(|| listening(&server) == 1).await;
     server.kill();
     server.restart();
     let began = Instant::now();
@@ -116,25 +118,41 @@ async fn p4_32_a_restart_without_data_frees_the_lock_and_fences_go_on() {
     assert!(began.elapsed() < Duration::from_secs(2) + reconnect, "{:?}", began.elapsed());
     let fence = guard.fencing_token();
     assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
-    let next = locks.acquire("k", &lease(1500)).await.unwrap();
+    // Who waited has the lock, as the server knows of no other.
+    let next = waiter.await.unwrap().unwrap();
     assert!(next.fencing_token() > fence);
+    next.release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_33_a_restart_with_data_leaves_the_lock_with_its_holder() {
-    let server = RedisServer::builder().persistent().start();
-    let locks = service(&server.url()).await;
-    let guard = locks.acquire("k", &lease(4000)).await.unwrap();
-    server.restart();
-    // Scripts are unknown to the new server: they are sent anew, and nobody notices.
-    let other = service(&server.url()).await;
-    assert!(other.try_acquire("k", &lease(1000)).await.unwrap().is_none());
-    // Real time: past the first renewal.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    guard.check().unwrap();
-    assert!(pttl(&server) > 2000, "it was renewed");
-    guard.release().await.unwrap();
-    drop(other.try_acquire("k", &lease(1000)).await.unwrap().expect("it is free now"));
+    for killed in [false, true] {
+        let server = RedisServer::builder().persistent().config("appendfsync always").start();
+        let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
+        // Each has sent its scripts: the new server does not know them, and nobody notices.
+        hold(&other).await.release().await.unwrap();
+        let guard = locks.acquire("k", &lease(4000)).await.unwrap();
+        let waiter = tokio::spawn({
+            let other = other.clone();
+            async move { other.acquire("k", &lease(1000)).await }
+        });
+        eventually(|| listening(&server) == 1).await;
+        if killed {
+            server.kill();
+        }
+        server.restart();
+        // Real time: past the first renewal.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        guard.check().unwrap();
+        assert!(pttl(&server) > 2000, "it was renewed");
+        assert!(!waiter.is_finished(), "{:?}", waiter.await.unwrap());
+        let fence = guard.fencing_token();
+        guard.release().await.unwrap();
+        let next = waiter.await.unwrap().unwrap();
+        assert!(next.fencing_token() > fence);
+        next.release().await.unwrap();
+        at_rest(&server);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,7 +228,56 @@ async fn p4_26_a_head_waiter_that_hangs_costs_the_others_its_claim() {
     at_rest(&server);
 }
 
-const DEAD: usize = 51;
+/// Not a test: waits for `k` with the lease that is usual, and says when it has it.
+#[test]
+#[ignore = "run by the tests of this file, in a process of its own"]
+fn waiter() {
+    process(async |url| {
+        let guard = hold(&patient(&url).await).await;
+        say(&format!("held {}", guard.fencing_token()));
+        guard.release().await.unwrap();
+        say("done");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_26_several_behind_a_waiter_that_hangs_have_their_turns_after_two_seconds() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    let guard = hold(&locks).await;
+    let mut head = Process::run("waiter", &server);
+    eventually(|| listening(&server) == 1).await;
+    let mut waiters = Vec::new();
+    for number in 0..4 {
+        let other = patient(&server.url()).await;
+        waiters.push(tokio::spawn(async move {
+            let guard = hold(&other).await;
+            let fence = guard.fencing_token();
+            guard.release().await.unwrap();
+            (fence, Instant::now())
+        }));
+        eventually(|| listening(&server) == number + 2).await;
+    }
+    head.halt();
+    let (began, mut last) = (Instant::now(), guard.fencing_token());
+    guard.release().await.unwrap();
+    for waiter in waiters {
+        let (fence, when) = waiter.await.unwrap();
+        assert!(fence > last, "not in the order of arrival");
+        last = fence;
+        // Its claim, and the next asks once a second.
+        assert!(when - began < Duration::from_millis(3_300), "{:?}", when - began);
+    }
+    head.go_on();
+    let late: u64 = head.says().strip_prefix("held ").unwrap().parse().unwrap();
+    assert!(late > u64::from(last), "{late} after {last}");
+    assert_eq!(head.says(), "done");
+    at_rest(&server);
+}
+
+/// So many in each of so many processes.
+const DEAD: usize = 17;
+const PROCESSES: usize = 3;
 
 /// Not a test: many who wait, one behind the other.
 #[test]
@@ -245,12 +294,12 @@ async fn p4_28_waiters_that_were_killed_are_passed_over_at_once() {
     let server = RedisServer::start();
     let (locks, other) = (service(&server.url()).await, service(&server.url()).await);
     let guard = hold(&locks).await;
-    let mut dead = Process::run("waiters", &server);
+    let mut dead: Vec<_> = (0..PROCESSES).map(|_| Process::run("waiters", &server)).collect();
     // Until a process hears of its turn it cannot be seen to be gone.
-    eventually(|| listening(&server) == DEAD).await;
+    eventually(|| listening(&server) == DEAD * PROCESSES).await;
     let waiter = tokio::spawn(async move { (hold(&other).await, Instant::now()) });
-    eventually(|| queued(&server) == DEAD as i64 + 1).await;
-    dead.kill();
+    eventually(|| listening(&server) == DEAD * PROCESSES + 1).await;
+    dead.iter_mut().for_each(Process::kill);
     let (began, fence) = (Instant::now(), guard.fencing_token());
     guard.release().await.unwrap();
     let (next, when) = waiter.await.unwrap();
