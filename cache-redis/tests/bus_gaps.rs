@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use cache_core::{BusEvent, CacheStore, Entry, InvalidationBus, Policy, Selector};
 use cache_redis::{RedisBus, RedisConfig, RedisStore};
-use cache_testkit::drop_after;
 use cache_testkit::servers::{RedisCluster, RedisServer};
+use cache_testkit::{drop_after, eventually};
 use nodes::{Node, config, key, removed};
 use sieve::Sieve;
 
@@ -179,6 +179,43 @@ async fn what_is_not_lost_makes_nobody_forget() {
     }
     assert_eq!((a.bus.stats().gaps, b.bus.stats().gaps, mute.bus.stats().gaps), (0, 0, 0));
     assert_eq!(b.bus.stats().unreadable, 0);
+}
+
+/// As the copy of a virtual machine does: neither hears the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_bus_whose_name_another_uses_takes_a_new_one() {
+    let server = RedisServer::start();
+    let sieve = Sieve::start(&server.url());
+    let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
+    sieve.keep(move |message| {
+        let from = message.split_once(r#""from":""#).map(|(_, rest)| rest[..16].to_owned());
+        from.is_none_or(|from| say.send(from).is_ok())
+    });
+    let mut a = Node::with(beating(&sieve.url())).await;
+    let name = |said: &mut tokio::sync::mpsc::UnboundedReceiver<String>| {
+        std::iter::from_fn(|| said.try_recv().ok()).last()
+    };
+    a.tells(&key("own")).await;
+    eventually(|| a.bus.stats().own == 1).await;
+    let first = name(&mut said).unwrap();
+    let by_the_other = |number: u64| {
+        let rest = format!(r#""number":{number},"removed":{{"keys":["x"]}}}}"#);
+        let message = format!(r#"{{"v":1,"from":"{first}",{rest}"#);
+        server.command(&["PUBLISH", "cache:invalidate", &message]);
+    };
+    by_the_other(1);
+    eventually(|| a.bus.stats().own == 2).await;
+    assert_eq!(a.bus.stats().gaps, 0, "its own may come twice");
+    by_the_other(2);
+    notices_a_loss(&mut a, "a number that was not given").await;
+    by_the_other(3);
+    assert_eq!(a.hears().await, removed("x"));
+    let own = a.bus.stats().own;
+    name(&mut said);
+    a.tells(&key("own")).await;
+    eventually(|| a.bus.stats().own > own).await;
+    assert_ne!(name(&mut said).unwrap(), first);
+    assert_eq!(a.bus.stats().gaps, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::iter;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::{BusEvent, MAX_KEY_BYTES, Selector};
@@ -23,15 +24,11 @@ pub(crate) const MAX_BYTES: usize = 1 << 20;
 const FRAME_BYTES: usize = 128;
 const VERSION: u64 = 1;
 
-/// Who sends. Drawn at random by each bus, so that it knows its own messages.
+/// Who sends, so that a bus knows its own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sender(u64);
 
 impl Sender {
-    pub(crate) fn random() -> Self {
-        Self(fastrand::u64(..))
-    }
-
     #[cfg(test)]
     pub(super) const fn of(number: u64) -> Self {
         Self(number)
@@ -46,6 +43,35 @@ impl Sender {
 impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The name of a bus. Drawn at random, and anew when somebody else turns out to have it: a process
+/// that was copied while it ran draws what its original draws, or has drawn already.
+#[derive(Debug)]
+pub(crate) struct Name(AtomicU64);
+
+impl Name {
+    pub(super) fn draw() -> Self {
+        Self(AtomicU64::new(random()))
+    }
+
+    pub(crate) fn get(&self) -> Sender {
+        Sender(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn draw_anew(&self) {
+        self.0.store(random(), Ordering::Relaxed);
+    }
+}
+
+/// From the operating system, which is not copied with a process; from the process where it has
+/// none.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    match rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        Err(_) => fastrand::u64(..),
     }
 }
 
@@ -171,10 +197,10 @@ pub(crate) enum Heard {
     Event(BusEvent, Option<(Sender, Place)>),
     /// Another's mark.
     Mark(Sender, Mark),
-    /// One's own.
-    Own,
-    /// One's own mark.
-    OwnMark,
+    /// One's own, and its number if it has one.
+    Own(Option<u64>),
+    /// One's own mark, and up to where.
+    OwnMark(u64),
     /// Nothing that this version understands, and why.
     Unreadable(&'static str),
 }
@@ -231,7 +257,7 @@ pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
     let number_in = |value: Option<Value>| value.as_ref().and_then(Value::as_u64);
     let (number, last) = (number_in(number), number_in(last));
     if from.as_ref().is_some_and(|from| *from == own.to_string()) {
-        return if last.is_some() { Heard::OwnMark } else { Heard::Own };
+        return last.map_or(Heard::Own(number), Heard::OwnMark);
     }
     let from = from.as_deref().and_then(Sender::parse);
     let ago = number_in(ago).map(Duration::from_millis);
@@ -315,7 +341,7 @@ mod tests {
             let place = Place { number: 7, ago: Some(AGO) };
             let event = BusEvent::Removed(what.clone());
             assert_eq!(read(OTHER, message.as_bytes()), Heard::Event(event, Some((ME, place))));
-            assert_eq!(read(ME, message.as_bytes()), Heard::Own);
+            assert_eq!(read(ME, message.as_bytes()), Heard::Own(Some(7)));
             // As it was before there were numbers.
             assert_eq!(read(OTHER, format!("{head}{tail}").as_bytes()), heard(what));
         }
@@ -330,7 +356,7 @@ mod tests {
             let told = Mark { last: 7, ago: AGO, void };
             assert_eq!(mark(ME, &told), message);
             assert_eq!(read(OTHER, message.as_bytes()), Heard::Mark(ME, told));
-            assert_eq!(read(ME, message.as_bytes()), Heard::OwnMark);
+            assert_eq!(read(ME, message.as_bytes()), Heard::OwnMark(7));
         }
         let first = super::removed(ME, &Selector::All, || Place { number: 1, ago: None });
         assert_eq!(first, Some(vec![format!(r#"{head}"number":1,"removed":"all"}}"#)]));

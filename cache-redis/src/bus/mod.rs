@@ -22,7 +22,7 @@ use futures_util::stream::BoxStream;
 use redis::{Cmd, cmd};
 use tokio::runtime;
 
-use self::message::Sender;
+use self::message::Name;
 use self::numbers::{Given, Numbers};
 use self::subscriber::Ear;
 use self::tracker::Tracker;
@@ -46,8 +46,9 @@ const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
 /// unless the namespace is another. `FORMAT.md` says what the messages are; a bare string is a key,
 /// so `PUBLISH cache:invalidate org:acme` by hand removes `org:acme` from every node's memory.
 ///
-/// Clones are handles to the same bus, with one sender's identity: they do not hear each other. The
-/// last one to be dropped ends the subscription and its streams.
+/// Clones are handles to the same bus, with one sender's name: they do not hear each other. The
+/// last one to be dropped ends the subscription and its streams. A process that is copied while it
+/// runs, as with a virtual machine, takes another name when it hears from its copy.
 ///
 /// # How soon a loss is noticed
 ///
@@ -110,13 +111,13 @@ impl Drop for Inner {
 #[derive(Clone, Debug)]
 pub(crate) struct Voice {
     pub(crate) channel: String,
-    sender: Sender,
+    name: Arc<Name>,
 }
 
 impl Voice {
     /// The message that `key` was filled, or its load given up.
     pub(crate) fn filled(&self, key: &str) -> String {
-        message::filled(self.sender, key)
+        message::filled(self.name.get(), key)
     }
 }
 
@@ -179,7 +180,7 @@ impl RedisBus {
             !connections.is_cluster(),
         );
         let numbers = Arc::new(Numbers::new(config.heartbeat_interval / 2));
-        let ear = Arc::new(Ear::new(Sender::random(), tracker, bound));
+        let ear = Arc::new(Ear::new(Arc::clone(&numbers), tracker, bound));
         let listening = Listening::new(connections.feed(), channel, Arc::clone(&ear));
         let listening = Arc::new(listening);
         let _tasks = [
@@ -188,7 +189,7 @@ impl RedisBus {
             Task::spawn(mark(
                 connections.clone(),
                 Arc::clone(&listening),
-                ear.sender,
+                Arc::clone(&ear.name),
                 Arc::clone(&numbers),
             )),
         ];
@@ -228,13 +229,13 @@ impl RedisBus {
 
     /// What a store says in this bus's name.
     pub(crate) fn voice(&self) -> Voice {
-        Voice { channel: self.channel().to_owned(), sender: self.0.ear.sender }
+        Voice { channel: self.channel().to_owned(), name: Arc::clone(&self.0.ear.name) }
     }
 
     /// The commands that tell of a removal, in order.
     pub(crate) fn announcements(&self, what: &Selector) -> Result<Announcements, CacheError> {
         let mut given = Given::new(&self.0.numbers);
-        let messages = message::removed(self.0.ear.sender, what, || given.next());
+        let messages = message::removed(self.0.ear.name.get(), what, || given.next());
         let messages = messages.ok_or_else(|| {
             CacheError::new(ErrorKind::Config, format!("the bus has no words for {what:?}"))
         })?;
@@ -275,12 +276,12 @@ fn publish(channel: &str, message: String) -> Cmd {
 async fn mark(
     connections: Connections,
     listening: Arc<Listening<Ear>>,
-    sender: Sender,
+    name: Arc<Name>,
     numbers: Arc<Numbers>,
 ) {
     loop {
         let mark = numbers.mark().await;
-        let publish = publish(listening.channel(), message::mark(sender, &mark));
+        let publish = publish(listening.channel(), message::mark(name.get(), &mark));
         // One that fails is said again.
         if connections.query::<i64>(PUBLISH, &publish).await.is_ok() {
             numbers.marked(&mark);

@@ -114,6 +114,11 @@ impl Numbers {
         self.published.load(Ordering::Relaxed)
     }
 
+    /// Whether a message may have this number.
+    pub(super) fn has_given(&self, number: u64) -> bool {
+        number <= self.state.lock().last
+    }
+
     pub(super) fn next(&self, now: Instant) -> Place {
         let mut state = self.state.lock();
         state.last += 1;

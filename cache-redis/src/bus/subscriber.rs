@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::hub::Hub;
-use super::message::{Heard, Sender, read};
+use super::message::{Heard, Name, read};
+use super::numbers::Numbers;
 use super::tracker::Tracker;
 use crate::channel::Hears;
 
@@ -19,7 +20,8 @@ const BETWEEN_LINES: Duration = Duration::from_secs(60);
 /// What the task that listens and the bus share.
 #[derive(Debug)]
 pub(super) struct Ear {
-    pub(super) sender: Sender,
+    pub(super) name: Arc<Name>,
+    pub(super) numbers: Arc<Numbers>,
     pub(super) hub: Arc<Hub>,
     pub(super) tracker: Tracker,
     pub(super) received: AtomicU64,
@@ -37,9 +39,10 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    pub(super) fn new(sender: Sender, tracker: Tracker, bound: Duration) -> Self {
+    pub(super) fn new(numbers: Arc<Numbers>, tracker: Tracker, bound: Duration) -> Self {
         Self {
-            sender,
+            name: Arc::new(Name::draw()),
+            numbers,
             hub: Arc::default(),
             tracker,
             received: AtomicU64::new(0),
@@ -77,6 +80,20 @@ impl Ear {
         }
     }
 
+    /// A message bears this bus's name. If it is not its own, others by that name went unheard.
+    fn own(&self, subscription: u64, number: u64) {
+        if self.numbers.has_given(number) {
+            return;
+        }
+        self.name.draw_anew();
+        if self.hub.missed(subscription) {
+            tracing::warn!(
+                "another process tells of removals under this one's name, as a copy of it does: \
+                 it takes another, and all counts as removed"
+            );
+        }
+    }
+
     /// See [`BusStats::lag`](super::BusStats::lag).
     pub(super) fn lag(&self) -> Option<Duration> {
         let asked = match self.asked.load(Ordering::Acquire) {
@@ -110,7 +127,7 @@ impl Hears for Ear {
     }
 
     fn message(&self, number: u64, bytes: &[u8]) {
-        match read(self.sender, bytes) {
+        match read(self.name.get(), bytes) {
             Heard::Event(event, place) => {
                 self.received.fetch_add(1, Ordering::Relaxed);
                 self.hub.heard(number, &event);
@@ -126,9 +143,10 @@ impl Hears for Ear {
                     self.missed(number);
                 }
             }
-            Heard::OwnMark => {}
-            Heard::Own => {
+            Heard::OwnMark(last) => self.own(number, last),
+            Heard::Own(own) => {
                 self.own.fetch_add(1, Ordering::Relaxed);
+                own.into_iter().for_each(|own| self.own(number, own));
             }
             Heard::Unreadable(why) => {
                 self.unreadable.fetch_add(1, Ordering::Relaxed);
