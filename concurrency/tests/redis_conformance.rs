@@ -31,7 +31,7 @@ mod few_rights {
         let server = super::RedisServer::start();
         let readme = include_str!("../README.md");
         let rights = readme.lines().find(|line| line.starts_with("ACL SETUSER locks"));
-        let rights: Vec<_> = rights.expect("README says which").split(' ').collect();
+        let rights: Vec<_> = rights.unwrap().split(' ').collect();
         server.command(&rights);
         server
     });

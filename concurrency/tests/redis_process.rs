@@ -49,11 +49,9 @@ fn write_fenced(url: &str, fence: u64) -> bool {
     write!(stream, "EVAL \"{WRITE}\" 0 {fence}\r\n").unwrap();
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).unwrap();
-    match answer.trim_end() {
-        ":1" => true,
-        ":0" => false,
-        other => panic!("{other}"),
-    }
+    let answer = answer.trim_end();
+    assert!(matches!(answer, ":0" | ":1"), "{answer}");
+    answer == ":1"
 }
 
 /// Not a test: the other process. Holds `k`, and writes when it is told to, all in one poll.
