@@ -52,6 +52,17 @@ async fn p2_01_set_on_one_node_is_seen_by_the_other() {
     }
 }
 
+/// Over one connection a change and its message are one call; else either may fail by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_tells_over_the_bus_of_its_own_connections() {
+    let server = RedisServer::start();
+    let (a, b) = pair(&server).await;
+    assert!(a.far.tells_with(&a.bus) && b.far.tells_with(&b.bus));
+    assert!(!a.far.tells_with(&b.bus));
+    let service = Node::of(config(&server.url()), Parts::default(), |tiers| tiers).await;
+    assert_eq!(service.far.call_timeout(), Some(Duration::from_millis(250)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_02_own_messages_are_not_heard() {
     let server = RedisServer::start();
