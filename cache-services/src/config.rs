@@ -87,8 +87,8 @@ pub struct CacheConfig {
     /// Whether the process holds entries in front of Redis, kept coherent over pub/sub; on. The
     /// bounds above are then those of this near tier. No effect without Redis.
     pub near: bool,
-    /// `near_ttl_secs`: how long the near tier holds an entry at most; absent: as long as the
-    /// entry lives. At least 1 ms.
+    /// `near_ttl_secs`: how long the near tier has an entry for fresh at most; absent: as long as the
+    /// entry is. Where a policy has a stale window, it follows that. At least 1 ms.
     #[serde(
         rename = "near_ttl_secs",
         with = "seconds::optional",

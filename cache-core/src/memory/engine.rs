@@ -63,7 +63,7 @@ pub struct Slot {
     body: Body,
     /// Ties the entry to its one record in the sweep.
     ticket: u8,
-    /// Of the type as which the value has been decoded, once [asked for](Self::decoded).
+    /// Of the type as which the value has been decoded, once asked for.
     decoded_as: TypeTag,
     /// Its freshness ends then or up to a second later.
     fresh_until: Tick,
@@ -88,7 +88,8 @@ impl Slot {
         self.body.is(entry.body())
     }
 
-    /// The value, if it has been decoded; the slot knows of [what type](Self::decoded_as) from then on.
+    /// The value, if it has been decoded; the slot knows of what type from then on: see
+    /// [`Summary::decoded_as`].
     #[must_use]
     pub fn decoded(&mut self) -> Option<Arc<dyn Any + Send + Sync>> {
         let value = self.body.decoded()?;
