@@ -62,6 +62,12 @@ impl Breaker {
         !self.calm.load(Ordering::Acquire) && self.state.lock().retry_at.is_some()
     }
 
+    /// Whether a call would be refused just now.
+    pub(crate) fn refuses(&self) -> bool {
+        !self.calm.load(Ordering::Acquire)
+            && self.state.lock().retry_at.is_some_and(|retry_at| self.clock.now() < retry_at)
+    }
+
     /// A call within its budget, unless the other side does not answer at present.
     pub(crate) async fn guard<T, F>(
         &self,

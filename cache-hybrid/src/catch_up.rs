@@ -7,6 +7,7 @@
 //!    does anybody for a sweep that others have begun.
 //! 3. A turn ends by itself, or with the store: it holds that weakly while the far tier is asked.
 
+use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -73,6 +74,10 @@ impl Inner {
                 Owed::Sweep => Kind::Sweeps,
             };
             let mut steps = self.turns.of(kind).went_well.subscribe();
+            // Nobody asks it, nor would it be asked now.
+            if self.far_breaker.refuses() && self.turns.of(kind).taken.try_lock().is_ok() {
+                return Err(behind());
+            }
             let begun = self.begin_replay(kind);
             if kind == Kind::Sweeps {
                 swept |= begun;
@@ -86,7 +91,8 @@ impl Inner {
                 _ = steps.changed() => *steps.borrow_and_update(),
                 () = self.clock.sleep_until(until) => false,
             };
-            if !went_well {
+            // Another step may have failed, after that for which this waits.
+            if !went_well && owed() != Owed::Nothing {
                 return Err(behind());
             }
         }
@@ -121,27 +127,45 @@ impl Inner {
         Some(self.terms.spanned(Asked::selected("replay", what), removal))
     }
 
-    /// Whether the far tier has it now, or never will.
-    fn is_replayed(&self, batch: &Batch, answer: Result<Option<u64>, CacheError>) -> bool {
-        match answer {
-            Ok(_) => {
-                // The bus may be lost for longer: that keeps nobody from the far tier.
-                self.owe_bus(&batch.what);
-                self.missed.done(batch);
-                self.turns.of(batch.kind()).went_well.send_replace(true);
-                true
-            }
-            Err(error) if is_refused(&error) => {
+    /// What is left of it to be tried: nothing, if the far tier has it now or never will; each half by
+    /// itself, as one key may be what fails; `Err` if it is one, and stays owed.
+    fn replayed(
+        &self,
+        batch: Batch,
+        answer: Result<Option<u64>, CacheError>,
+    ) -> Result<Vec<Batch>, ()> {
+        let Err(error) = answer else {
+            // The bus may be lost for longer: that keeps nobody from the far tier.
+            self.owe_bus(&batch.what);
+            self.missed.done(&batch);
+            self.turns.of(batch.kind()).went_well.send_replace(true);
+            return Ok(Vec::new());
+        };
+        match batch.halves() {
+            Ok(halves) => Ok(halves.into()),
+            Err(batch) if is_refused(&error) => {
                 tracing::error!(%error, "the far tier refuses an invalidation for good");
-                self.missed.give_up(batch);
-                true
+                self.missed.give_up(&batch);
+                Ok(Vec::new())
             }
-            Err(_) => false,
+            Err(batch) => {
+                if batch.kind() == Kind::Keys {
+                    // The youngest from now on: others are tried before it.
+                    self.missed.add(&batch.what);
+                }
+                Err(())
+            }
         }
     }
 
     /// Tells what could not be told, until something cannot be told again.
     pub(crate) async fn told(&self) -> Result<(), CacheError> {
+        if self.untold.len() == 0 {
+            return Ok(());
+        }
+        if self.bus_breaker.refuses() {
+            return Err(CacheError::new(ErrorKind::Unavailable, "the bus does not answer"));
+        }
         let mut batches = self.untold.batches().into_iter();
         // The first by itself: it may be the one that finds out whether the bus is back.
         if let Some(first) = batches.next() {
@@ -224,11 +248,24 @@ async fn replay_all(weak: &Weak<Inner>, kind: Kind) -> Option<bool> {
             tracing::debug!("the far tier has what it had missed of invalidations");
             return Some(true);
         }
-        for batch in batches {
+        let mut batches = VecDeque::from(batches);
+        if weak.upgrade()?.far_breaker.is_open()
+            && let Some(first) = batches.pop_front()
+        {
+            // By itself: if one of many fails, it would seem that the far tier still does not answer.
+            match first.first_apart() {
+                Ok(parts) => parts.into_iter().rev().for_each(|part| batches.push_front(part)),
+                Err(one) => batches.push_front(one),
+            }
+        }
+        while let Some(batch) = batches.pop_front() {
             let replay = weak.upgrade()?.replay_of(&batch.what)?;
             let answer = replay.await;
             let inner = weak.upgrade()?;
-            went_well &= inner.is_replayed(&batch, answer);
+            match inner.replayed(batch, answer) {
+                Ok(left) => batches.extend(left),
+                Err(()) => went_well = false,
+            }
             if inner.far_breaker.is_open() {
                 return Some(false);
             }

@@ -203,8 +203,9 @@ impl Inner {
         found
     }
 
-    /// Asks the far tier for `keys`, after what it has missed of them: both within one budget, and
-    /// not at all while it does not answer. `call` is called when it is asked, so that it can tell.
+    /// Asks the far tier for `keys`, after what it has missed of them: both within one budget, of which a
+    /// quarter is for the call, as one with less would only seem to have gone unanswered; and not at
+    /// all while it does not answer. `call` is called when it is asked, so that it can tell.
     pub(crate) fn ask_far<'a, T, F>(
         &'a self,
         asked: Asked<'a>,
@@ -215,7 +216,7 @@ impl Inner {
     where
         F: Future<Output = Result<T, CacheError>>,
     {
-        self.terms.spanned(asked, self.ask_far_in_time(far, keys, Duration::ZERO, call))
+        self.terms.spanned(asked, self.ask_far_in_time(far, keys, self.terms.far_timeout / 4, call))
     }
 
     /// As [`ask_far`](Self::ask_far), for what must not be done any more once it has ended: it is

@@ -63,6 +63,28 @@ impl Kind {
 }
 
 impl Batch {
+    /// Two of half as many keys each, if there is more than one.
+    pub(crate) fn halves(self) -> Result<[Self; 2], Self> {
+        let half = self.numbers.len() / 2;
+        self.parted(half)
+    }
+
+    /// The first of its keys, and the others, if there is more than one.
+    pub(crate) fn first_apart(self) -> Result<[Self; 2], Self> {
+        self.parted(1)
+    }
+
+    fn parted(self, at: usize) -> Result<[Self; 2], Self> {
+        match self {
+            Self { what: Selector::Keys(mut keys), mut numbers } if keys.len() > 1 => {
+                let (rest, rest_numbers) = (keys.split_off(at), numbers.split_off(at));
+                let of = |keys, numbers| Self { what: Selector::Keys(keys), numbers };
+                Ok([of(keys, numbers), of(rest, rest_numbers)])
+            }
+            one => Err(one),
+        }
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match self.what {
             Selector::Keys(_) => Kind::Keys,
@@ -91,12 +113,15 @@ impl Queue {
         }
     }
 
-    /// Forgets the oldest. True if it is lost with that: a key that a sweep covers is not.
+    /// Makes room at the cost of the oldest. True if that is lost: a key that a sweep covers is not, and
+    /// a sweep is not as long as it covers keys that are kept beside it.
     fn drop_oldest(&mut self) -> bool {
         let Some((&oldest, what)) = self.kept.first_key_value() else { return false };
-        let sweep = match what {
+        let what = what.clone();
+        let sweep = match &what {
             What::Key(key) => self.covering(key),
-            What::Prefix(_) | What::All => None,
+            What::Prefix(prefix) => self.forget_within(prefix).then_some(what),
+            What::All => self.forget_within("").then_some(what),
         };
         self.forget(oldest);
         match sweep {
@@ -104,6 +129,19 @@ impl Queue {
             None => return true,
         }
         false
+    }
+
+    /// Forgets keys and longer prefixes that begin so. True if there were any.
+    fn forget_within(&mut self, prefix: &str) -> bool {
+        let before = self.kept.len();
+        self.kept.retain(|_, what| match what {
+            What::Key(inner) => !inner.starts_with(prefix),
+            What::Prefix(inner) => inner == prefix || !inner.starts_with(prefix),
+            What::All => true,
+        });
+        self.keys.retain(|key, _| !key.starts_with(prefix));
+        self.prefixes.retain(|inner, _| inner == prefix || !inner.starts_with(prefix));
+        self.kept.len() < before
     }
 
     /// Keeps it as the youngest.
@@ -146,13 +184,7 @@ impl Queue {
                 if let Some(covering) = self.covering(prefix) {
                     return self.keep(covering);
                 }
-                let covered = |what: &What| match what {
-                    What::Key(inner) | What::Prefix(inner) => inner.starts_with(prefix.as_str()),
-                    What::All => false,
-                };
-                self.kept.retain(|_, what| !covered(what));
-                self.keys.retain(|key, _| !key.starts_with(prefix.as_str()));
-                self.prefixes.retain(|inner, _| !inner.starts_with(prefix.as_str()));
+                self.forget_within(prefix);
                 self.keep(What::Prefix(prefix.clone()));
             }
             // Also what is not known yet: too much is removed rather than too little.
@@ -400,5 +432,36 @@ mod tests {
         replay.add(&Selector::Prefix("x1".into()));
         batches.iter().for_each(|batch| replay.done(batch));
         assert_eq!(drain(&replay), [Selector::Prefix("x".into())]);
+    }
+
+    #[test]
+    fn a_sweep_is_not_lost_to_the_keys_that_it_covers() {
+        for sweep in [Selector::Prefix("x".into()), Selector::All] {
+            let replay = Replay::new(3);
+            replay.add(&sweep);
+            for key in ["x1", "x2", "y1"] {
+                replay.add(&keys(&[key]));
+            }
+            assert_eq!(replay.dropped(), 0);
+            assert_eq!(replay.owed(["x1"]), Owed::Sweep);
+            assert_ne!(replay.owed(["y1"]), Owed::Nothing);
+            assert!(drain(&replay).contains(&sweep));
+            let queue = replay.queue.lock();
+            assert!(queue.keys.is_empty() && queue.prefixes.is_empty() && queue.all.is_none());
+        }
+    }
+
+    #[test]
+    fn halves_have_all_keys_and_end() {
+        let replay = Replay::new(10);
+        replay.add(&keys(&["a", "b", "c"]));
+        let [one, two] = replay.batches().remove(0).halves().ok().unwrap();
+        assert_eq!((one.what.clone(), two.what.clone()), (keys(&["a"]), keys(&["b", "c"])));
+        assert!(one.halves().is_err_and(|one| {
+            replay.done(&one);
+            replay.owed(["a"]) == Owed::Nothing && replay.owed(["b"]) == Owed::Key
+        }));
+        replay.done(&two);
+        assert_eq!(replay.len(), 0);
     }
 }

@@ -114,9 +114,7 @@ impl TieredStore {
             (owed, found.map(|found| places.into_iter().zip(found).collect::<Vec<_>>()))
         };
         let mut found = join_all(parts.into_iter().map(fetch)).await;
-        if found.iter().any(|(_, found)| found.is_ok()) {
-            found.retain(|(owed, found)| found.is_ok() || *owed == Owed::Nothing);
-        }
+        found.retain(|(owed, found)| found.is_ok() || *owed == Owed::Nothing);
         let found = found.into_iter().map(|(_, found)| found).collect::<Result<Vec<_>, _>>()?;
         Ok(found.concat())
     }

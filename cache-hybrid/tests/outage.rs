@@ -182,8 +182,10 @@ async fn p5_what_is_owed_of_one_key_keeps_nobody_from_the_others_of_a_call() {
         let found = a.cache.get_many::<u64>(&["org:k", "other", "absent"]).await.unwrap();
         assert_eq!(found, [None, Some(1), None], "what is to be removed is absent");
         a.near.remove(&Selector::All).await.unwrap();
-        let error = a.cache.get_many::<u64>(&["org:k"]).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "nothing else is asked for");
+        assert_eq!(a.get("other").await, Some(1));
+        let found = a.cache.get_many::<u64>(&["other", "org:k"]).await.unwrap();
+        assert_eq!(found, [Some(1), None], "nothing else is asked of the far tier");
+        a.near.remove(&Selector::All).await.unwrap();
         fleet.faults.when(Operation::is_read).once().fail(ErrorKind::Backend);
         let error = a.cache.get_many::<u64>(&["org:k", "other", "absent"]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Backend);
@@ -204,6 +206,30 @@ async fn p5_what_is_owed_of_one_key_keeps_nobody_from_the_others_of_a_call() {
         fleet.retry().await;
         assert!(fleet.far.fetch("org:k").await.unwrap().is_none());
     }
+}
+
+#[tokio::test]
+async fn p5_a_key_whose_removal_fails_keeps_none_of_its_batch_owed() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    let keys: Vec<_> = (0..9).map(|id| format!("k{id}")).collect();
+    fleet.faults.when(Operation::is_remove).fail(ErrorKind::Unavailable);
+    for key in &keys {
+        assert!(a.cache.invalidate(key).await.is_err());
+        a.set("other", 1).await;
+    }
+    fleet.faults.heal();
+    let removes_one = |operation: &Operation| operation.is_remove() && operation.concerns("k4");
+    fleet.faults.when(removes_one).fail(ErrorKind::Unavailable);
+    assert_eq!(a.get("k0").await, None);
+    for key in keys.iter().filter(|key| *key != "k4") {
+        assert_eq!(a.get(key).await, None);
+    }
+    assert!(a.cache.get::<u64>("k4").await.is_err());
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 1);
+    fleet.faults.heal();
+    fleet.retry().await;
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
 }
 
 fn sweeps(operation: &Operation) -> bool {
