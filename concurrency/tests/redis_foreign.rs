@@ -157,7 +157,27 @@ async fn a_list_leaves_out_what_is_no_lock() {
     let listed = locks.list(10).await.unwrap();
     assert_eq!(listed.iter().map(|info| &*info.key).collect::<Vec<_>>(), ["k"]);
     assert_eq!(listed[0].fencing_token, guard.fencing_token());
+    for number in 0..20 {
+        server.command(&["HSET", &format!("{{lock/cache/hash {number}}}.l"), "f", "x"]);
+    }
+    server.command(&["SET", "{lock/cache/k}.w", "x"]);
+    let listed = locks.list(1).await.unwrap();
+    assert_eq!(listed.len(), 1, "what is left out is not counted, nor a held lock left out");
+    server.command(&["DEL", "{lock/cache/k}.w"]);
     guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_fence_was_evicted_can_be_taken_away() {
+    let server = RedisServer::start();
+    let locks = patient(&server.url()).await;
+    let guard = hold(&locks).await;
+    server.command(&["DEL", "{lock/cache/k}.f"]);
+    let info = locks.inspect("k").await.unwrap().expect("it is held");
+    assert_eq!((info.fencing_token.0, info.held_for), (0, Duration::ZERO));
+    assert!(locks.force_release("k", info.fencing_token).await.unwrap());
+    assert!(locks.inspect("k").await.unwrap().is_none());
+    drop(guard);
 }
 
 /// Reads and writes a register with a lock's token until the end; says how often it lost the lock.

@@ -127,7 +127,8 @@ async fn send(
         }
         Err(error) => {
             let (unknown, heals) = (may_run(&error, sent), may_heal(&error));
-            let moving = is_moving(&error) && !unknown;
+            // One server by itself that sends elsewhere does so for good.
+            let moving = inner.redis.connections.is_cluster() && is_moving(&error) && !unknown;
             if unknown {
                 abandon(inner, request);
             } else if heals && !moving && sent.0 > 0 {

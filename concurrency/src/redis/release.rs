@@ -30,7 +30,7 @@ use crate::stats::{Counters, bump};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// An attempt to acquire whose reply was lost may still wait in a connection that is broken for
 /// us, and be served after what was sent later. So it is taken back more than once.
-const AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
+const AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(2)];
 /// Redis is asked about so many such attempts at a time; the others wait for their turn.
 const AT_A_TIME: usize = 1_024;
 /// So many are followed in all; beyond that the leases run out by themselves.

@@ -229,6 +229,7 @@ impl Redis {
             loop {
                 let mut page = cmd("SCAN");
                 page.arg(cursor).arg("MATCH").arg(namespace.held()).arg("COUNT").arg(1_000);
+                page.arg("TYPE").arg("string");
                 let (next, names): (u64, Vec<Vec<u8>>) = primary.query(scan, &page).await?;
                 // None of ours is no text.
                 let names = names.iter().filter_map(|name| str::from_utf8(name).ok());

@@ -137,6 +137,10 @@ async fn through_the_queue(
             Tried::Failed { gate: again, error, abandoned, moving } => {
                 waiter.queued &= !abandoned;
                 let bears = heard.bears(clock.now()) || moving;
+                if moving {
+                    // An answer, though none to what was asked.
+                    (heard.ever, heard.failing) = (true, None);
+                }
                 if !clock.is_before(deadline) || !bears {
                     return Err(error);
                 }
@@ -144,7 +148,7 @@ async fn through_the_queue(
                 match waiter.pause(wake, &mut listening).await {
                     Woken::Closed => return Err(shut_down()),
                     // What became of this token is known: it keeps its place, if it has one.
-                    _ if moving => gate = again,
+                    _ if !abandoned => gate = again,
                     _ => return Ok(Err(again)),
                 }
                 continue;

@@ -5,7 +5,7 @@ if not holder then
   return false
 end
 local waiting = 0
-for _, terms in ipairs(redis.call('HVALS', waiters)) do
+for _, terms in ipairs(redis.pcall('HVALS', waiters)) do
   if (tonumber(string.match(terms, '^%d+') or '0') or 0) > now then
     waiting = waiting + 1
   end
@@ -13,6 +13,6 @@ end
 local fence, since = 0, 0
 if is_ours(holder) then
   fence = last_fence()
-  since = now - fence
+  since = fence > 0 and now - fence or 0
 end
 return {holder, redis.call('PTTL', lock), fence, since, waiting}
