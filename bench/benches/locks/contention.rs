@@ -46,9 +46,10 @@ pub(crate) fn run(bench: &Bench<'_>) {
 }
 
 /// What a table says of each.
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "locks a second",
     "attempts a lock",
+    "commands a lock",
     "least by a client",
     "most by a client",
     "wait p50 ms",
@@ -67,6 +68,7 @@ struct Crowd<C> {
     /// Per second, in each turn.
     rates: Vec<f64>,
     attempts: u64,
+    commands: u64,
     /// By all clients, also when time was up.
     in_all: u64,
     waits: Times,
@@ -90,6 +92,7 @@ impl<C: Contender> Crowd<C> {
             taken: vec![0; clients],
             rates: Vec::new(),
             attempts: 0,
+            commands: 0,
             in_all: 0,
             waits: Times::default(),
             cpu: 0.0,
@@ -121,7 +124,9 @@ impl<C: Contender> Crowd<C> {
             self.taken[client] += taken;
             self.waits.extend(waits);
         }
-        self.attempts += C::attempts(&bench.server.commandstats(), in_all);
+        let stats = bench.server.commandstats();
+        self.attempts += C::attempts(&stats, in_all);
+        self.commands += C::commands(&stats);
         self.in_all += in_all;
         self.cpu += cpu;
         self.rates.push(in_time as f64 / (end - start).as_secs_f64());
@@ -129,13 +134,14 @@ impl<C: Contender> Crowd<C> {
 
     fn row(&mut self, table: &mut Table) {
         let each = |sum: f64| sum / self.in_all as f64;
-        let (attempts, cpu) = (each(self.attempts as f64), each(self.cpu * 1e6));
+        let [attempts, commands] = [self.attempts, self.commands].map(|count| each(count as f64));
+        let cpu = each(self.cpu * 1e6);
         let [least, most] = [self.taken.iter().min(), self.taken.iter().max()];
         let [least, most] = [least, most].map(|taken| taken.copied().unwrap_or(0) as f64);
         let [median, late] = [50.0, 99.0].map(|percent| self.waits.percentile(percent) / 1e3);
         let rate = Spread::of(self.rates.iter().copied()).median;
         let connections = self.connections as f64;
-        let cells = [rate, attempts, least, most, median, late, connections, cpu];
+        let cells = [rate, attempts, commands, least, most, median, late, connections, cpu];
         table.sampled_row(C::NAME, &cells.map(Some), &self.rates);
     }
 }
