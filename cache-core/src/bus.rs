@@ -85,8 +85,9 @@ pub trait InvalidationBus: fmt::Debug + Send + Sync + 'static {
 ///
 /// let deadline = BusDeadline::new();
 /// assert!(deadline.is_ahead());
-/// deadline.set(Clock::system().now() + Duration::from_secs(60));
-/// assert!(deadline.is_ahead());
+/// let minute = Clock::system().now() + Duration::from_secs(60);
+/// deadline.set(minute);
+/// assert!(deadline.is_ahead() && deadline.get() == minute);
 /// deadline.end();
 /// assert!(!deadline.is_ahead() && deadline.is_within(Duration::from_secs(60)));
 /// ```

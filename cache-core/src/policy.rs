@@ -14,7 +14,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const REFRESH_BACKOFF: Duration = Duration::from_secs(5);
 
 /// How long values live and what a load may do. Cheap to clone; unset fields take the defaults
-/// below.
+/// below. Durations count in whole microseconds, rounded down; fractions in billionths.
 ///
 /// | field | default | meaning |
 /// |---|---|---|

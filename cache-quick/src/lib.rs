@@ -2,6 +2,7 @@
 
 mod builder;
 mod engine;
+mod keys;
 mod service;
 
 pub use builder::{DEFAULT_CAPACITY, DEFAULT_TTL, QuickCacheBuilder};

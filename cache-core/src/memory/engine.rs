@@ -43,6 +43,13 @@ pub struct Address<'a> {
 }
 
 /// Tells most types apart, in two bytes: the same type has the same, and so has one other in 65,536.
+///
+/// ```
+/// use cache_core::memory::TypeTag;
+/// use std::any::TypeId;
+///
+/// assert_eq!(TypeTag::of(TypeId::of::<String>()), TypeTag::of(TypeId::of::<String>()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeTag(u16);
 

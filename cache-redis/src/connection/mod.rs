@@ -202,11 +202,29 @@ impl Connections {
     }
 
     /// As [`script`](Self::script), and counts how often it was sent, for those who have to know
-    /// whether it may run, or run again, after an error.
+    /// whether it may run, or run again, after an error: added to `sent`.
     ///
     /// # Errors
     ///
     /// As [`query`](Self::query).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it may have run or may run yet; `sent` says by then how
+    /// often it was sent.
+    ///
+    /// ```no_run
+    /// use cache_redis::{Call, Connections, Lane, Script, Sent};
+    ///
+    /// # async fn example(connections: &Connections) -> Result<(), cache_core::CacheError> {
+    /// let take = Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'NX')");
+    /// let (call, mut sent) = (Call::new(Lane::Small), Sent::default());
+    /// let taken = connections.script_counted::<bool>(call, &take, &["k"], &[b"me"], &mut sent).await;
+    /// if taken.is_err() && sent.0 == 0 {
+    ///     // Nothing was sent: it has not run and will not.
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn script_counted<T>(
         &self,
         call: Call,

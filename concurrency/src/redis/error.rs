@@ -26,9 +26,12 @@ pub(crate) fn may_run(error: &CacheError, sent: Sent) -> bool {
 
 /// Whether the server has said so, and not the connection.
 pub(crate) fn is_refused(error: &CacheError) -> bool {
-    let source = std::error::Error::source(error);
-    let source = source.and_then(|source| source.downcast_ref::<redis::RedisError>());
-    source.is_some_and(|error| error.code().is_some())
+    from_redis(error).is_some_and(|error| error.code().is_some())
+}
+
+/// What the client says of it, if it comes from there.
+fn from_redis(error: &CacheError) -> Option<&redis::RedisError> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 /// Whether the lock's slot is on its way to another node of a cluster, and for now at neither.
@@ -37,17 +40,13 @@ pub(crate) fn is_moving(error: &CacheError) -> bool {
         ErrorKind::Server,
         ServerErrorKind::{Ask, Moved, TryAgain},
     };
-    let source = std::error::Error::source(error);
-    let source = source.and_then(|source| source.downcast_ref::<redis::RedisError>());
-    source.is_some_and(|error| matches!(error.kind(), Server(Ask | Moved | TryAgain)))
+    from_redis(error).is_some_and(|error| matches!(error.kind(), Server(Ask | Moved | TryAgain)))
 }
 
 /// Whether something else stands where a lock would.
 pub(crate) fn is_wrong_type(error: &CacheError) -> bool {
-    let source = std::error::Error::source(error);
-    let source = source.and_then(|source| source.downcast_ref::<redis::RedisError>());
     // Redis 6 has the code inside the words of another error.
-    source.is_some_and(|error| {
+    from_redis(error).is_some_and(|error| {
         let words = error.detail().unwrap_or_default();
         error.code() == Some("WRONGTYPE") || words.contains("WRONGTYPE")
     })
