@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
-use cache_core::{ConcurrencyService, LockErrorKind};
+use cache_core::{ConcurrencyService, FencingToken, LockErrorKind};
 use cache_redis::{Channel, ChannelEvent, RedisConfig};
 use cache_testkit::{RedisServer, eventually, eventually_async};
 use redis_common::queue::{Ear, channel, enqueue, in_line, stranger};
 use redis_common::{
-    LOCK, at_rest, hold, holder, in_order, lease, listening, patient, pttl, queued,
+    FENCE, LOCK, at_rest, fence, hold, holder, in_order, lease, listening, patient, pttl, queued,
 };
 use tokio::task::JoinHandle;
 
@@ -239,6 +239,103 @@ async fn a_lock_that_another_process_takes_away_is_lost_at_once() {
     assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
     next.check().unwrap();
     next.release().await.unwrap();
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_an_earlier_grant_leaves_a_later_one_alone() {
+    let server = RedisServer::start();
+    let (locks, _) = listener(&server).await;
+    for said in ["with its fence", "as older versions say it"] {
+        let guard = hold(&locks).await;
+        let token = String::from_utf8(holder(&server).unwrap()).unwrap();
+        let fence = u64::from(guard.fencing_token());
+        let say = |what: String| server.command(&["PUBLISH", &channel(&token), &what]);
+        say(format!("{token} lost\n{}\n{LOCK}", fence - 1));
+        // Real time: what it would do wrong it would do at once.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        guard.check().unwrap();
+        say(match said {
+            "with its fence" => format!("{token} lost\n{fence}\n{LOCK}"),
+            _ => format!("{token} lost\n{LOCK}"),
+        });
+        assert_eq!(guard.lost().await.kind(), LockErrorKind::LeaseLost, "{said}");
+        // Nobody has taken it away: it is free when it is given back.
+        drop(guard);
+        eventually(|| holder(&server).is_none()).await;
+    }
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_a_lock_away_names_the_grant_where_it_is_known() {
+    let server = RedisServer::start();
+    let operator = patient(&server.url()).await;
+    let token = stranger(1);
+    let mut ear = Ear::on(&server, &channel(&token));
+    for fence in [41, 0] {
+        server.command(&["SET", LOCK, &token, "PX", "60000"]);
+        // Evicted, if it is none.
+        if fence > 0 {
+            server.command(&["SET", FENCE, &fence.to_string(), "PX", "60000"]);
+        }
+        assert!(operator.force_release("k", FencingToken(fence)).await.unwrap());
+        assert_eq!(ear.hears(), format!("{token} lost"));
+        if fence > 0 {
+            assert_eq!(ear.goes_on(), fence.to_string());
+        }
+        assert_eq!(ear.goes_on(), LOCK);
+        server.command(&["DEL", FENCE]);
+    }
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_was_taken_away_before_its_waiter_knew_of_it_is_lost() {
+    let server = RedisServer::start();
+    let (first, locks) = (patient(&server.url()).await, patient(&server.url()).await);
+    // From the future, so that each fence is the last and one.
+    server.command(&["SET", FENCE, "8000000000000000", "PX", "60000"]);
+    let guard = hold(&first).await;
+    let next = u64::from(guard.fencing_token()) + 1;
+    let waiter = tokio::spawn(async move { locks.acquire("k", &lease(20_000)).await });
+    eventually(|| listening(&server) == 1).await;
+    let token = in_line(&server).remove(0);
+    // Before the grant, where otherwise the grant's answer comes late.
+    server.command(&["PUBLISH", &channel(&token), &format!("{token} lost\n{next}\n{LOCK}")]);
+    guard.release().await.unwrap();
+    assert_eq!(waiter.await.unwrap().unwrap_err().kind(), LockErrorKind::LeaseLost);
+    eventually(|| holder(&server).is_none()).await;
+    assert_eq!(fence(&server), next);
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_another_version_makes_a_waiter_ask_at_once() {
+    let server = RedisServer::start();
+    let (first, locks) = (patient(&server.url()).await, patient(&server.url()).await);
+    // As before there was a line for the lock, and as nobody says it yet.
+    for form in ["{token} {fence}", "{token} {fence} {lock} in a new form\nof two lines"] {
+        let guard = hold(&first).await;
+        let waiter = waits(&locks);
+        eventually(|| listening(&server) == 1).await;
+        let token = in_line(&server).remove(0);
+        let fence = u64::from(guard.fencing_token()) + 1;
+        // What the script of that version does.
+        server.command(&["LREM", "{lock/cache/k}.q", "1", &token]);
+        server.command(&["HDEL", "{lock/cache/k}.w", &token]);
+        server.command(&["SET", LOCK, &token, "PX", "2000"]);
+        server.command(&["SET", FENCE, &fence.to_string(), "PX", "60000"]);
+        let message = form.replace("{token}", &token).replace("{fence}", &fence.to_string());
+        let began = Instant::now();
+        server.command(&["PUBLISH", &channel(&token), &message.replace("{lock}", LOCK)]);
+        let next = waiter.await.unwrap();
+        // It would ask by itself after a second.
+        assert!(began.elapsed() < Duration::from_millis(700), "{form}: {:?}", began.elapsed());
+        assert_eq!(u64::from(next.fencing_token()), fence);
+        next.release().await.unwrap();
+        drop(guard);
+    }
     at_rest(&server);
 }
 

@@ -202,6 +202,9 @@ fn hold(
     let (names, token) = (Arc::clone(names), token.clone());
     let hold = Arc::new(Hold::new(names, token, lease.clone(), *terms, hold_until, gate));
     let id = inner.holds.add(Arc::clone(&hold), renew_at);
+    if inner.hand_overs.is_lost(&request.token, fence.into()) {
+        inner.holds.take_away(id, &hold);
+    }
     let giving_back = GivingBack {
         inner: Arc::clone(inner),
         hold,

@@ -127,6 +127,13 @@ impl Holds {
         drop(removed);
     }
 
+    /// The lock of this hold was taken away.
+    pub(crate) fn take_away(&self, id: u64, hold: &Hold) {
+        tracing::warn!(key = hold.lease.key(), "a lock was taken away");
+        self.remove(id);
+        hold.lose();
+    }
+
     /// What is to be renewed now, and when to look again. Leases found over are done with.
     pub(crate) fn due(&self, clock: &Clock) -> (Vec<(u64, Arc<Hold>)>, Timestamp) {
         let (mut renew, mut over) = (Vec::new(), Vec::<Option<LockGuard>>::new());

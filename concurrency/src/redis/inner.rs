@@ -124,16 +124,16 @@ impl Inner {
         move |Stray { token, said, lock }| {
             let held = holds.of(token);
             match (said, held) {
-                (Said::Lost, None) => return,
-                (Said::Lost, Some((id, hold))) => {
-                    tracing::warn!(key = hold.lease.key(), "a lock was taken away");
-                    holds.remove(id);
-                    hold.lose();
+                (Said::Lost(fence), Some((id, hold))) => {
+                    let its = u64::from(hold.lease.fencing_token());
+                    if fence.is_none_or(|fence| fence == its) {
+                        holds.take_away(id, &hold);
+                    }
                     return;
                 }
-                (Said::Turn(_), Some(_)) => return,
                 // A waiter is forgotten after it has become a holder: who is neither is gone.
                 (Said::Turn(_), None) => {}
+                _ => return,
             }
             let Some(key) = namespace.key(lock) else { return };
             let (names, token) = (Arc::new(namespace.names(&key)), token.to_owned());

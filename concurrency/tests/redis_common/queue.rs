@@ -58,9 +58,14 @@ impl Ear {
         ear
     }
 
-    /// The next message.
+    /// The next message, or the first line of it.
     pub(crate) fn hears(&mut self) -> String {
         self.lines(7)
+    }
+
+    /// The next line of that message.
+    pub(crate) fn goes_on(&mut self) -> String {
+        self.lines(1)
     }
 
     /// The last of so many lines.

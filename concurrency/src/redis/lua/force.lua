@@ -6,6 +6,7 @@ if not holder or not is_ours(holder) or (redis.call('GET', fences) or '0') ~= AR
 end
 -- First, as in a hand-over, the write.
 redis.call('DEL', lock)
-tell(holder, 'lost')
+-- Where the fence was evicted the grant is not known.
+tell(holder, ARGV[4] == '0' and 'lost' or 'lost\n' .. ARGV[4])
 hand_over()
 return 1
