@@ -10,7 +10,7 @@ use cache_core::{
     BoxFuture, Clock, ConcurrencyService, FencingToken, LockError, LockErrorKind, LockGuard,
     LockInfo, LockLease, LockOptions, LockRelease, LockReleasing, TracedKeys, check_lock_key,
 };
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 
 use crate::LocalConcurrencyBuilder;
 use crate::fence;
