@@ -9,7 +9,8 @@ use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, LockErrorKind};
 use cache_redis::{ConnectionState, RedisConfig};
 use cache_testkit::{FaultProxy, RedisServer, eventually, eventually_async, poll_once};
-use redis_common::{LOCK, at_rest, fence, hold, holder, lease, patient, service};
+use redis_common::stall::Stall;
+use redis_common::{LOCK, at_rest, fence, hold, holder, lease, patient, queued, scripts, service};
 
 /// Longer than any test waits.
 const LONG: u64 = 60_000;
@@ -137,6 +138,43 @@ async fn p4_20_a_first_copy_that_comes_after_the_release_is_taken_back() {
     eventually(|| holder(&server).is_none()).await;
     locks.shutdown().await;
     at_rest(&server);
+}
+
+/// An attempt on a connection that is held up for more than three seconds, and its repetition on
+/// another, if a missing heartbeat tells of that in time.
+async fn held_up(heartbeat: Duration) {
+    let server = RedisServer::start();
+    let way = Stall::start(&server);
+    let config = RedisConfig::from_url(&way.url())
+        .unwrap()
+        .operation_timeout(Duration::from_millis(400))
+        .heartbeat_interval(heartbeat)
+        .heartbeat_timeout(heartbeat);
+    let locks = RedisConcurrencyService::connect(config).await.unwrap();
+    hold(&locks).await.release().await.unwrap();
+    let began = Instant::now();
+    way.hold();
+    match locks.acquire("k", &lease(LONG)).await {
+        Ok(guard) => guard.release().await.unwrap(),
+        Err(error) => assert_eq!(error.kind(), LockErrorKind::Unavailable),
+    }
+    // Until it has been taken back for the last time.
+    locks.shutdown().await;
+    let last = fence(&server);
+    // Real time: as long as a network may hold up what it has lost.
+    tokio::time::sleep_until((began + Duration::from_millis(3_300)).into()).await;
+    server.reset_commandstats();
+    way.deliver();
+    eventually(|| scripts(&server) > 0).await;
+    assert_eq!((holder(&server), fence(&server)), (None, last), "it was granted to nobody");
+    assert_eq!(queued(&server), 0);
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_is_held_up_for_longer_than_it_is_followed_does_nothing() {
+    let [repeated, not] = [100, 500].map(Duration::from_millis);
+    tokio::join!(held_up(repeated), held_up(not));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,10 @@ struct Trail<'a> {
 }
 
 impl Connections {
-    pub(crate) fn budget(&self, call: Call) -> Duration {
+    /// How long this call may take: its own budget, or the configured
+    /// [`operation_timeout`](crate::RedisConfig::operation_timeout).
+    #[must_use]
+    pub fn budget(&self, call: Call) -> Duration {
         call.budget.unwrap_or(self.0.shared.config.operation_timeout)
     }
 

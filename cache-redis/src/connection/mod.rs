@@ -321,9 +321,28 @@ impl Connections {
     }
 
     /// The latest time by the server's clock at which it may do what is sent now, if its caller is to
-    /// know after `budget` that it will not be done any more. In a cluster there is none: the
-    /// clocks of its primaries may differ by more than that.
-    pub(crate) fn latest(&self, budget: Duration) -> Option<Timestamp> {
+    /// know after `budget` that it will not be done any more. `None` until the server has been asked
+    /// for its time, and in a cluster: the clocks of its primaries may differ by more than that.
+    ///
+    /// ```no_run
+    /// use cache_redis::{Call, Connections, Lane, Script};
+    ///
+    /// # async fn example(connections: &Connections) -> Result<(), cache_core::CacheError> {
+    /// let set = Script::new(
+    ///     "local time = redis.call('TIME')
+    ///      if ARGV[2] ~= '' and time[1] * 1000000 + time[2] > tonumber(ARGV[2]) then return 0 end
+    ///      redis.call('SET', KEYS[1], ARGV[1])
+    ///      return 1",
+    /// );
+    /// let call = Call::new(Lane::Small);
+    /// let latest = connections.latest(connections.budget(call));
+    /// let latest = latest.map_or_else(String::new, |latest| latest.as_micros().to_string());
+    /// let done = connections.script::<bool>(call, &set, &["k"], &[b"v", latest.as_bytes()]).await?;
+    /// assert!(done, "it came too late");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn latest(&self, budget: Duration) -> Option<Timestamp> {
         (!self.is_cluster()).then(|| self.0.shared.clock.before(budget)).flatten()
     }
 

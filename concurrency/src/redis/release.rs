@@ -29,7 +29,8 @@ use crate::stats::{Counters, bump};
 /// Between attempts: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// An attempt to acquire whose reply was lost may still wait in a connection that is broken for
-/// us, and be served after what was sent later. So it is taken back more than once.
+/// us, and be served after what was sent later. So it is taken back more than once. Where the server's
+/// clock is known it does nothing after its caller's time; elsewhere, this is all there is.
 const AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(2)];
 /// Redis is asked about so many such attempts at a time; the others wait for their turn.
 const AT_A_TIME: usize = 1_024;

@@ -8,12 +8,15 @@
 //! 3. Nobody is told of a grant before the server has taken a write of the same script: a script that
 //!    is refused, by a replica or for want of one, has done and said nothing.
 //! 4. A fence is never written by Lua's own number format, which drops digits.
-//! 5. The fence's key outlives the lock's by a week, and every key has a TTL.
+//! 5. An attempt to take a lock is not done once its caller has given it up, by the server's clock: a
+//!    copy that was held up on its way for however long does nothing. In a cluster, where each node has a
+//!    clock of its own, and while the server's is not known or is found to be another, it has no such end.
+//! 6. The fence's key outlives the lock's by a week, and every key has a TTL.
 
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cache_core::CacheError;
+use cache_core::{CacheError, Timestamp};
 use cache_redis::{Call, Connections, Lane, Retry, Script, Sent};
 use redis::cmd;
 
@@ -44,6 +47,10 @@ static RENEW: LazyLock<Script> = script!("renew.lua");
 /// A connection broken in mid-reply is no reason to give up what may be repeated.
 const REPEATABLE: Call = Call::new(Lane::Small).retry(Retry::Once);
 const ONCE: Call = Call::new(Lane::Small);
+
+/// What `acquire.lua` answers first, if not that another has the lock.
+const GRANTED: i64 = 1;
+const TOO_LATE: i64 = 2;
 
 /// How an attempt to take a lock ended.
 pub(crate) enum Acquired {
@@ -131,15 +138,43 @@ impl Redis {
         place: Place,
         sent: &mut Sent,
     ) -> Result<Acquired, CacheError> {
-        let terms = [lease, place.patience].map(millis);
+        let latest = self.connections.latest(self.connections.budget(REPEATABLE));
+        self.acquire_before(latest, names, token, lease, place, sent).await
+    }
+
+    /// The same before this time by the server's clock: rule 5.
+    async fn acquire_before(
+        &self,
+        latest: Option<Timestamp>,
+        names: &Names,
+        token: &str,
+        lease: Duration,
+        place: Place,
+        sent: &mut Sent,
+    ) -> Result<Acquired, CacheError> {
+        let [lease, patience] = [lease, place.patience].map(millis);
         let listens: &[u8] = if place.listens { b"1" } else { b"0" };
-        let terms = [terms[0].as_bytes(), terms[1].as_bytes(), listens];
-        let (granted, number, holder): (bool, i64, Vec<u8>) =
-            self.script_counted(REPEATABLE, &ACQUIRE, names, token, &terms, sent).await?;
-        if granted {
-            return Ok(Acquired::Fence(number.unsigned_abs()));
+        let (mut latest, mut call, began) = (latest, REPEATABLE, Instant::now());
+        loop {
+            let until = latest.map_or_else(String::new, |latest| latest.as_micros().to_string());
+            let terms = [lease.as_bytes(), patience.as_bytes(), listens, until.as_bytes()];
+            let (answer, number, holder): (i64, i64, Vec<u8>) =
+                self.script_counted(call, &ACQUIRE, names, token, &terms, sent).await?;
+            if answer == TOO_LATE && latest.is_some() {
+                // And here is the answer in time: that clock is not what it was thought to be.
+                (latest, sent.0) = (None, sent.0.saturating_sub(1));
+                call = call
+                    .budget(self.connections.budget(REPEATABLE).saturating_sub(began.elapsed()));
+                continue;
+            }
+            if answer == GRANTED {
+                return Ok(Acquired::Fence(number.unsigned_abs()));
+            }
+            return Ok(Acquired::Held(
+                u64::try_from(number).ok().map(Duration::from_millis),
+                holder,
+            ));
         }
-        Ok(Acquired::Held(u64::try_from(number).ok().map(Duration::from_millis), holder))
     }
 
     /// Gives each lock its lease from now on; false for those that are not their token's. In a
@@ -247,4 +282,27 @@ impl Redis {
 /// Milliseconds, written out.
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_redis::RedisConfig;
+    use cache_testkit::RedisServer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_is_too_late_by_a_clock_that_was_set_is_repeated() {
+        let server = RedisServer::start();
+        let config = RedisConfig::from_url(&server.url()).expect("it is a URL");
+        let connections = Connections::connect(&config).await.expect("there is a server");
+        let namespace = Namespace::new("a");
+        let redis = Redis::new(connections, &namespace);
+        let (names, lease) = (namespace.names("k"), Duration::from_secs(60));
+        let (past, mut sent) = (Some(Timestamp::from_micros(1)), Sent::default());
+        let taking = redis.acquire_before(past, &names, "t", lease, Place::NONE, &mut sent);
+        assert!(matches!(taking.await.expect("it is answered"), Acquired::Fence(_)));
+        assert_eq!(sent, Sent(1), "what came too late may come again");
+        assert_eq!(server.command(&["GET", &names.lock]), "t");
+    }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod process;
 pub(crate) mod queue;
+pub(crate) mod stall;
 
 use std::time::Duration;
 

@@ -1,9 +1,14 @@
 -- Takes a lock that is free and that nobody waits for in front of the caller; or claims one that
 -- was handed to it.
 -- ARGV: ..., lease in ms, ms for which the caller is in the queue without asking again, '1' if it
--- listens for its turn. With 0 ms it does not queue, and leaves the queue if it was there.
--- Answers {1, fence, ''}, or {0, ms left to the holder, its token}.
-local lease, patience = tonumber(ARGV[4]), tonumber(ARGV[5])
+-- listens for its turn, until when by the server's clock this may be done (in microseconds), '' for
+-- whenever. With 0 ms it does not queue, and leaves the queue if it was there.
+-- Answers {1, fence, ''}, or {0, ms left to the holder, its token}, or {2, 0, ''}: it came too late, and
+-- nothing was done.
+local lease, patience, latest = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7])
+if latest and now > latest then
+  return {2, 0, ''}
+end
 local holder = redis.call('GET', lock)
 if holder == me then
   -- Handed over, or granted before and that reply was lost.
