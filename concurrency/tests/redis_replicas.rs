@@ -3,20 +3,26 @@
 
 mod redis_common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::{ConcurrencyService, ErrorKind, LockErrorKind};
 use cache_redis::{Connections, RedisConfig};
-use cache_testkit::{RedisCluster, RedisServer, eventually, eventually_async};
+use cache_testkit::lock_history::{
+    Exclusion, FencedRegister, LockClient, LockRecorder, check_locks,
+};
+use cache_testkit::{
+    Direction, FaultProxy, RedisCluster, RedisServer, eventually, eventually_async,
+};
 use redis_common::{LOCK, at_rest, hold, holder, lease, queued, service};
 
 const WITHIN: Duration = Duration::from_millis(200);
 
 /// A service that waits for one replica.
-async fn durable(server: &RedisServer) -> RedisConcurrencyService {
+async fn durable(server: &RedisServer, within: Duration) -> RedisConcurrencyService {
     let connections = connections(&server.url()).await;
-    RedisConcurrencyService::builder(connections).replicas(1, WITHIN).build().unwrap()
+    RedisConcurrencyService::builder(connections).replicas(1, within).build().unwrap()
 }
 
 async fn connections(url: &str) -> Connections {
@@ -49,7 +55,7 @@ async fn p4_37_a_lock_that_no_replica_has_is_not_held() {
     let primary = RedisServer::start();
     let replica = replica_of(&primary);
     eventually(|| replicates(&primary, &replica)).await;
-    let locks = durable(&primary).await;
+    let locks = durable(&primary, WITHIN).await;
     let guard = hold(&locks).await;
     // At once: nobody waits for it any more.
     assert_eq!(replica.command(&["GET", LOCK]).bytes().unwrap(), holder(&primary).unwrap());
@@ -83,12 +89,76 @@ async fn p4_37_a_lock_that_no_replica_has_is_not_held() {
     assert_eq!(info.fencing_token, guard.fencing_token());
 }
 
+/// A lock is granted, its replica has not heard of it and takes over, and the old server goes on.
+async fn promoted_too_early(waits: bool) {
+    let primary = RedisServer::start();
+    let way = FaultProxy::start(&primary.url());
+    let replica = RedisServer::start();
+    replica.command(&["REPLICAOF", "127.0.0.1", &way.port().to_string()]);
+    eventually(|| replicates(&primary, &replica)).await;
+    let first = if waits {
+        durable(&primary, Duration::from_secs(1)).await
+    } else {
+        service(&primary.url()).await
+    };
+    let recorder = LockRecorder::new();
+    let register = FencedRegister::new(&recorder, "k");
+    let (old, new) = (
+        LockClient::new(&recorder, 0, Arc::new(first)),
+        LockClient::new(&recorder, 1, Arc::new(service(&replica.url()).await)),
+    );
+    let guard = old.acquire("k", &lease(20_000)).await.unwrap();
+    register.write(0, guard.fence(), 1).unwrap();
+    guard.release().await.unwrap();
+    eventually(|| replicates(&primary, &replica)).await;
+
+    way.black_hole(Direction::Both);
+    let acquired = tokio::spawn(async move { old.acquire("k", &lease(20_000)).await });
+    eventually(|| holder(&primary).is_some()).await;
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    assert!(holder(&replica).is_none(), "it was replicated");
+    let next = new.acquire("k", &lease(20_000)).await.unwrap();
+    let value = register.read(1, next.fence()).unwrap();
+    match acquired.await.unwrap() {
+        Ok(both) => {
+            assert!(!waits, "held twice");
+            // And is for as long as it is renewed there, but it cannot write.
+            both.check().unwrap();
+            assert!(register.write(0, both.fence(), 7).is_err(), "a lower fence");
+            both.release().await.unwrap();
+        }
+        Err(error) => {
+            assert!(waits, "{error}");
+            assert_eq!(error.kind(), LockErrorKind::Unavailable);
+            eventually(|| holder(&primary).is_none()).await;
+        }
+    }
+    register.write(1, next.fence(), value + 1).unwrap();
+    next.release().await.unwrap();
+    assert_eq!(register.value(), 2);
+    let history = recorder.history();
+    check_locks(&history, Exclusion::Excused).unwrap();
+    assert_eq!(check_locks(&history, Exclusion::Required).is_ok(), waits);
+    at_rest(&primary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_a_replica_that_is_promoted_too_early_makes_no_second_holder_where_it_is_waited_for()
+{
+    promoted_too_early(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_elsewhere_the_second_holder_alone_can_write() {
+    promoted_too_early(false).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_37_a_hand_over_that_no_replica_has_is_no_grant() {
     let primary = RedisServer::start();
     let replica = replica_of(&primary);
     eventually(|| replicates(&primary, &replica)).await;
-    let (first, locks) = (service(&primary.url()).await, durable(&primary).await);
+    let (first, locks) = (service(&primary.url()).await, durable(&primary, WITHIN).await);
     for reaches in [true, false] {
         let guard = hold(&first).await;
         let waiter = tokio::spawn({
