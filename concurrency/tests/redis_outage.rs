@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
-use cache_core::{ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockOptions};
+use cache_core::{
+    ConcurrencyService, ConcurrencyServiceExt, FencingToken, LockErrorKind, LockGuard, LockOptions,
+};
 use cache_redis::RedisConfig;
+use cache_testkit::lock_history::{FencedRegister, LockRecorder};
 use cache_testkit::{RedisServer, eventually, eventually_async};
-use redis_common::{at_rest, fence, hold, holder, lease, listening, patient, pttl, service};
+use redis_common::{at_rest, fence, hold, lease, listening, patient, pttl, queued, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_29_a_short_pause_of_redis_loses_nothing() {
@@ -39,10 +42,13 @@ async fn p4_29_a_short_pause_of_redis_loses_nothing() {
 async fn p4_29_a_long_pause_of_redis_ends_the_section_before_it_is_back() {
     let server = RedisServer::start();
     let locks = service(&server.url()).await;
-    let ends = std::sync::OnceLock::new();
+    let register = FencedRegister::new(&LockRecorder::new(), "k");
+    let (ends, mut old) = (std::sync::OnceLock::new(), 0);
     let section = |held: cache_core::HeldLock| {
-        let (server, ends) = (&server, &ends);
+        let (server, ends, register) = (&server, &ends, &register);
+        old = u64::from(held.fencing_token());
         async move {
+            register.write(0, held.fencing_token().into(), 1).unwrap();
             server.pause();
             ends.set(Instant::now() + held.remaining()).unwrap();
             std::future::pending::<()>().await;
@@ -57,8 +63,12 @@ async fn p4_29_a_long_pause_of_redis_ends_the_section_before_it_is_back() {
     let late = ends.get().expect("it got there").elapsed();
     assert!(late < Duration::from_millis(100), "{late:?} late");
     server.resume();
-    let taken = async || locks.acquire("k", &lease(600)).await.is_ok();
+    let taken = async || {
+        let guard = locks.acquire("k", &lease(600)).await;
+        guard.is_ok_and(|guard| register.write(1, guard.fencing_token().into(), 2).is_ok())
+    };
     eventually_async(taken).await;
+    assert!(register.write(0, old, 3).is_err(), "a lower fence");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +119,9 @@ async fn p4_32_a_restart_without_data_frees_the_lock_and_fences_go_on() {
     let guard = locks.acquire("k", &lease(6000)).await.unwrap();
     let waiter = tokio::spawn(async move { other.acquire("k", &lease(1500)).await });
     eventually(|| listening(&server) == 1).await;
+    let register = FencedRegister::new(&LockRecorder::new(), "k");
+    let write = |client, guard: &LockGuard| register.write(client, guard.fencing_token().into(), 1);
+    write(0, &guard).unwrap();
     server.kill();
     server.restart();
     let began = Instant::now();
@@ -116,11 +129,12 @@ async fn p4_32_a_restart_without_data_frees_the_lock_and_fences_go_on() {
     // A third of the lease, and what it takes to connect anew.
     let reconnect = Duration::from_secs(1);
     assert!(began.elapsed() < Duration::from_secs(2) + reconnect, "{:?}", began.elapsed());
-    let fence = guard.fencing_token();
-    assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
     // Who waited has the lock, as the server knows of no other.
     let next = waiter.await.unwrap().unwrap();
-    assert!(next.fencing_token() > fence);
+    assert!(next.fencing_token() > guard.fencing_token());
+    write(1, &next).unwrap();
+    assert!(write(0, &guard).is_err(), "a lower fence");
+    assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
     next.release().await.unwrap();
 }
 
@@ -192,21 +206,50 @@ async fn p4_34_script_flush_in_a_loop_is_not_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_38_a_redis_that_takes_no_writes_is_not_waited_for_beyond_the_wait() {
     let server = RedisServer::start();
-    let locks = service(&server.url()).await;
-    hold(&locks).await.release().await.unwrap();
+    // As it is unless set: an operation has 250 ms, and a heartbeat longer.
+    let usual = async || {
+        let config = RedisConfig::from_url(&server.url()).unwrap();
+        RedisConcurrencyService::connect(config).await.unwrap()
+    };
+    let (locks, other, newcomer) = (usual().await, usual().await, usual().await);
+    let wait = Duration::from_millis(500);
+    let acquire = |locks: &RedisConcurrencyService, key: &'static str| {
+        let locks = locks.clone();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            let outcome = locks.acquire(key, &LockOptions::default().wait(wait)).await;
+            (outcome.map(drop).map_err(|error| error.kind()), began.elapsed())
+        })
+    };
+    let guard = hold(&locks).await;
+    let waiter = acquire(&other, "k");
+    eventually(|| queued(&server) == 1 || waiter.is_finished()).await;
     server.command(&["CLIENT", "PAUSE", "3000", "WRITE"]);
-    let (began, wait) = (Instant::now(), Duration::from_millis(500));
-    let error = locks.acquire("k", &LockOptions::default().wait(wait)).await.unwrap_err();
-    assert!(matches!(error.kind(), LockErrorKind::Unavailable | LockErrorKind::Timeout));
-    assert!(began.elapsed() < wait + Duration::from_millis(300), "{:?}", began.elapsed());
-    // What was sent is served when the pause is over, and taken back.
-    // Real time: the server counts its pause.
-    tokio::time::sleep(Duration::from_millis(3100)).await;
-    eventually(|| holder(&server).is_none()).await;
+    let newcomer = acquire(&newcomer, "another");
+    // The time for one operation, and what a busy machine takes.
+    let (operation, slack) = (Duration::from_millis(250), Duration::from_millis(250));
+    let (outcome, took) = waiter.await.unwrap();
+    // It has had answers, and bears with Redis until its time is over.
+    let ends = [Err(LockErrorKind::Unavailable), Err(LockErrorKind::Timeout)];
+    assert!(ends.contains(&outcome), "{outcome:?}");
+    assert!(took >= wait && took < wait + operation + slack, "a waiter: {took:?}");
+    let (outcome, took) = newcomer.await.unwrap();
+    // It has had none, and is told as soon as that is clear.
+    assert_eq!(outcome, Err(LockErrorKind::Unavailable));
+    assert!(took >= operation && took < wait + slack, "a newcomer: {took:?}");
+    let (released, ()) = tokio::join!(
+        guard.release(),
+        // What was sent is served when the pause is over, and taken back.
+        // Real time: the server counts its pause.
+        tokio::time::sleep(Duration::from_millis(3100))
+    );
+    assert_eq!(released.unwrap_err().kind(), LockErrorKind::Unavailable);
+    let free = || server.command(&["KEYS", "*}.[lqw]"]).list().is_empty();
+    eventually(free).await;
     // For good.
     // Real time: what comes late would come within that.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(holder(&server).is_none());
+    assert!(free());
     at_rest(&server);
 }
 
@@ -289,6 +332,9 @@ async fn p4_29_a_pause_with_a_queue_costs_no_lock_and_no_place() {
     }
     let mut waiters = waiters.into_iter();
     let mut last = guard.fencing_token();
+    let register = FencedRegister::new(&LockRecorder::new(), "k");
+    let write = |fence: FencingToken| register.write(0, fence.into(), 1);
+    write(last).unwrap();
     guard.release().await.unwrap();
     // Handed over, and renewed, and that is known here.
     let guard = waiters.next().unwrap().await.unwrap().unwrap();
@@ -300,11 +346,15 @@ async fn p4_29_a_pause_with_a_queue_costs_no_lock_and_no_place() {
     guard.check().unwrap();
     assert_eq!(u64::from(guard.fencing_token()), fence(&server), "granted twice");
     assert!(guard.fencing_token() > last);
+    write(guard.fencing_token()).unwrap();
+    assert!(write(last).is_err(), "a lower fence");
     last = guard.fencing_token();
     guard.release().await.unwrap();
     for waiter in waiters {
         let guard = waiter.await.unwrap().unwrap();
         assert!(guard.fencing_token() > last, "not in the order of arrival");
+        write(guard.fencing_token()).unwrap();
+        assert!(write(last).is_err(), "a lower fence");
         redis_common::in_order(&server, &guard);
         last = guard.fencing_token();
         guard.release().await.unwrap();
@@ -317,10 +367,13 @@ async fn p4_29_a_holder_that_was_handed_the_lock_ends_before_redis_is_back() {
     let server = RedisServer::start();
     let (first, locks) = (patient(&server.url()).await, service(&server.url()).await);
     let guard = hold(&first).await;
-    let ends = std::sync::OnceLock::new();
+    let register = FencedRegister::new(&LockRecorder::new(), "k");
+    let (ends, mut old) = (std::sync::OnceLock::new(), 0);
     let section = |held: cache_core::HeldLock| {
-        let (server, ends) = (&server, &ends);
+        let (server, ends, register) = (&server, &ends, &register);
+        old = u64::from(held.fencing_token());
         async move {
+            register.write(1, held.fencing_token().into(), 1).unwrap();
             eventually(|| held.remaining() > Duration::from_millis(2_000)).await;
             server.pause();
             ends.set(Instant::now() + held.remaining()).unwrap();
@@ -340,6 +393,10 @@ async fn p4_29_a_holder_that_was_handed_the_lock_ends_before_redis_is_back() {
     let late = ends.get().expect("it got there").elapsed();
     assert!(late < Duration::from_millis(100), "{late:?} late");
     server.resume();
-    let taken = async || first.acquire("k", &lease(600)).await.is_ok();
+    let taken = async || {
+        let guard = first.acquire("k", &lease(600)).await;
+        guard.is_ok_and(|guard| register.write(0, guard.fencing_token().into(), 2).is_ok())
+    };
     eventually_async(taken).await;
+    assert!(register.write(1, old, 3).is_err(), "a lower fence");
 }
