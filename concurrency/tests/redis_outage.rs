@@ -59,9 +59,10 @@ async fn p4_29_a_long_pause_of_redis_ends_the_section_before_it_is_back() {
     let outcome = tokio::time::timeout(Duration::from_secs(3), section);
     let error = outcome.await.expect("it ends while Redis is away").unwrap_err();
     assert_eq!(error.kind(), LockErrorKind::LeaseLost);
-    // From when the lock was had: how long the machine takes to give it is not what is tested.
+    // From when the lock was had: how long the machine takes to give it is not what is tested, nor what
+    // a busy one adds to a timer. The server is paused until then.
     let late = ends.get().expect("it got there").elapsed();
-    assert!(late < Duration::from_millis(100), "{late:?} late");
+    assert!(late < Duration::from_millis(300), "{late:?} late");
     server.resume();
     let taken = async || {
         let guard = locks.acquire("k", &lease(600)).await;
@@ -391,7 +392,7 @@ async fn p4_29_a_holder_that_was_handed_the_lock_ends_before_redis_is_back() {
     let error = outcome.expect("it ends while Redis is away").unwrap_err();
     assert_eq!(error.kind(), LockErrorKind::LeaseLost);
     let late = ends.get().expect("it got there").elapsed();
-    assert!(late < Duration::from_millis(100), "{late:?} late");
+    assert!(late < Duration::from_millis(300), "{late:?} late");
     server.resume();
     let taken = async || {
         let guard = first.acquire("k", &lease(600)).await;
