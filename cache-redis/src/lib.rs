@@ -7,6 +7,7 @@ mod connection;
 mod error;
 mod giving_back;
 mod key;
+mod random;
 mod script;
 mod service;
 mod store;

@@ -216,3 +216,19 @@ async fn p1_11_absent_key_removed_while_loading() {
         remover.invalidate("none").await.unwrap();
     }
 }
+
+/// A process that is copied while it runs goes on drawing what its copy draws.
+#[tokio::test]
+async fn p1_the_copy_of_a_process_never_takes_the_same_lease() {
+    let two = Two::start().await;
+    let mut ids = Vec::new();
+    for node in [&two.a, &two.b] {
+        fastrand::seed(7);
+        match node.lease("k", LASTING).await.unwrap() {
+            LeaseOutcome::Granted(lease) => ids.push(lease.id()),
+            other => unreachable!("{other:?}"),
+        }
+        two.type_del("k");
+    }
+    assert_ne!(ids[0], ids[1], "the lease of one would let the other fill");
+}

@@ -174,12 +174,10 @@ impl RedisBus {
         let channel = connections.config().invalidation_channel_name();
         let config = connections.config();
         let bound = config.heartbeat_interval + config.heartbeat_timeout;
-        let tracker = Tracker::new(
-            config.heartbeat_timeout,
-            config.operation_timeout,
-            !connections.is_cluster(),
-        );
-        let numbers = Arc::new(Numbers::new(config.heartbeat_interval / 2));
+        let (patience, budget) = (config.heartbeat_timeout, config.operation_timeout);
+        let tracker = Tracker::new(patience, budget, !connections.is_cluster());
+        let numbers = Numbers::new(config.heartbeat_interval / 2, budget.min(patience));
+        let numbers = Arc::new(numbers);
         let ear = Arc::new(Ear::new(Arc::clone(&numbers), tracker, bound));
         let listening = Listening::new(connections.feed(), channel, Arc::clone(&ear));
         let listening = Arc::new(listening);

@@ -13,8 +13,11 @@
 //!    says so. One that is under way may be published any moment: then that is now.
 //! 5. Marks follow what was published, [`MARKS`] times, and then no more until there is news. The
 //!    loss of the last message is noticed by them, the loss of a mark by the next.
+//! 6. Nobody waits for a number for ever. One that is under way for longer than a publication may take
+//!    is void from then on. If it is published after all, a further number is used up that nobody
+//!    can hear: whoever had given it up by then would not miss it, and misses that one instead.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,6 +57,8 @@ pub(super) struct Numbers {
     state: Mutex<State>,
     /// Between marks.
     pause: Duration,
+    /// How long one may be under way. Others wait for it no shorter.
+    budget: Duration,
     published: AtomicU64,
     changed: Notify,
 }
@@ -61,7 +66,8 @@ pub(super) struct Numbers {
 #[derive(Debug, Default)]
 struct State {
     last: u64,
-    under_way: BTreeSet<u64>,
+    /// And since when.
+    under_way: BTreeMap<u64, Instant>,
     /// Settled while a lower one is under way, and when it was published, if it is not void.
     ahead: BTreeMap<u64, Option<Instant>>,
     /// When the latest below all these was published.
@@ -82,9 +88,24 @@ struct Void {
 }
 
 impl State {
+    fn first_under_way(&self) -> Option<u64> {
+        self.under_way.first_key_value().map(|(number, _)| *number)
+    }
+
+    /// Rule 6.
+    fn give_up(&mut self, now: Instant, budget: Duration) {
+        while let Some(first) = self.under_way.first_entry()
+            && now.saturating_duration_since(*first.get()) >= budget
+        {
+            let (number, _) = first.remove_entry();
+            self.ahead.insert(number, None);
+        }
+        self.pass();
+    }
+
     /// Below what is under way nothing changes any more.
     fn pass(&mut self) {
-        let first = self.under_way.first().copied().unwrap_or(u64::MAX);
+        let first = self.first_under_way().unwrap_or(u64::MAX);
         while let Some(settled) = self.ahead.first_entry().filter(|it| *it.key() < first) {
             let (number, published) = settled.remove_entry();
             if published.is_some() {
@@ -100,10 +121,11 @@ impl State {
 }
 
 impl Numbers {
-    pub(super) fn new(pause: Duration) -> Self {
+    pub(super) fn new(pause: Duration, budget: Duration) -> Self {
         Self {
             state: Mutex::default(),
             pause,
+            budget,
             published: AtomicU64::new(0),
             changed: Notify::new(),
         }
@@ -127,14 +149,20 @@ impl Numbers {
             true => state.published.map(|published| now.duration_since(published)),
             false => Some(Duration::ZERO),
         };
-        state.under_way.insert(number);
+        state.under_way.insert(number, now);
         Place { number, ago }
     }
 
     pub(super) fn settle(&self, number: u64, void: bool, now: Instant) {
         let mut state = self.state.lock();
-        state.under_way.remove(&number);
-        state.ahead.insert(number, (!void).then_some(now));
+        state.give_up(now, self.budget);
+        if state.under_way.remove(&number).is_some() {
+            state.ahead.insert(number, (!void).then_some(now));
+        } else if !void {
+            state.last += 1;
+            let unheard = state.last;
+            state.ahead.insert(unheard, Some(now));
+        }
         state.pass();
         state.marks_left = MARKS;
         let mut due = now + self.pause;
@@ -173,7 +201,8 @@ impl Numbers {
         let mut state = self.state.lock();
         // Said again until it is sent.
         state.due = Some(now + self.pause);
-        let last = state.under_way.first().map_or(state.last, |first| first - 1);
+        state.give_up(now, self.budget);
+        let last = state.first_under_way().map_or(state.last, |first| first - 1);
         if last == 0 {
             return None;
         }
@@ -245,110 +274,5 @@ impl Drop for Given {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    const PAUSE: Duration = Duration::from_millis(100);
-
-    fn given(numbers: &Arc<Numbers>, count: usize) -> Given {
-        let mut given = Given::new(numbers);
-        for _ in 0..count {
-            given.next();
-        }
-        given
-    }
-
-    /// The next mark, and how long it took; it is published.
-    async fn next_mark(numbers: &Numbers) -> (u64, Vec<u64>, Duration) {
-        let begun = Instant::now();
-        let mark = numbers.mark().await;
-        numbers.marked(&mark);
-        let void = mark.void.iter().map(|void| void.number).collect();
-        (mark.last, void, begun.elapsed())
-    }
-
-    #[tokio::test]
-    async fn marks_follow_what_was_published_and_end() {
-        let numbers = Arc::new(Numbers::new(PAUSE));
-        assert_eq!(numbers.mark().now_or_never(), None, "an idle sender says nothing");
-        given(&numbers, 2).told();
-        for _ in 0..MARKS {
-            let (last, void, took) = next_mark(&numbers).await;
-            assert_eq!((last, void), (2, vec![]));
-            assert!(took >= PAUSE / 2, "{took:?}");
-        }
-        assert_eq!(numbers.state.lock().due, None);
-        // One that could not be published is said again.
-        given(&numbers, 1).told();
-        for _ in 0..=MARKS {
-            assert_eq!(numbers.mark().await.last, 3);
-        }
-        assert_eq!(numbers.published(), 3);
-    }
-
-    #[tokio::test]
-    async fn a_mark_waits_for_what_is_under_way() {
-        let numbers = Arc::new(Numbers::new(PAUSE));
-        let first = given(&numbers, 1);
-        given(&numbers, 1).told();
-        assert!(numbers.make_mark(Instant::now()).is_none());
-        first.told();
-        let slow = given(&numbers, 1);
-        given(&numbers, 2).told();
-        for _ in 0..=MARKS {
-            assert_eq!(next_mark(&numbers).await.0, 2);
-        }
-        slow.told();
-        assert_eq!(next_mark(&numbers).await.0, 5);
-    }
-
-    #[tokio::test]
-    async fn what_was_not_published_is_void_and_told_soon() {
-        let numbers = Arc::new(Numbers::new(Duration::from_secs(60)));
-        given(&numbers, 1).told();
-        let mut partly = given(&numbers, 3);
-        partly.told_one();
-        drop(partly);
-        let (last, void, took) = next_mark(&numbers).await;
-        assert_eq!((last, void), (4, vec![3, 4]));
-        assert!(took < Duration::from_secs(10), "{took:?}");
-        drop(given(&numbers, MOST_VOID * 2));
-        assert_eq!(numbers.state.lock().void.len(), MOST_VOID);
-        assert_eq!(numbers.published(), 2);
-    }
-
-    #[test]
-    fn each_place_tells_when_the_latest_below_it_was_published() {
-        let (numbers, start) = (Numbers::new(PAUSE), Instant::now());
-        let at = |second| start + Duration::from_secs(second);
-        let ago = |second| Some(Duration::from_secs(second));
-        let given = |second, number, ago| {
-            assert_eq!(numbers.next(at(second)), Place { number, ago }, "at {second}");
-        };
-        let mark = |second| {
-            let Mark { last, ago, void } = numbers.make_mark(at(second)).unwrap();
-            (last, ago.as_secs(), void)
-        };
-        given(0, 1, None);
-        numbers.settle(1, true, at(1));
-        // None was.
-        given(2, 2, None);
-        assert_eq!(mark(2), (1, u64::MAX, vec![Place { number: 1, ago: None }]));
-        numbers.settle(2, false, at(3));
-        given(5, 3, ago(2));
-        // The one under way may be published at any moment.
-        given(5, 4, ago(0));
-        numbers.settle(4, false, at(6));
-        given(7, 5, ago(0));
-        numbers.settle(5, true, at(7));
-        assert_eq!(mark(8), (2, 5, vec![Place { number: 1, ago: None }]));
-        numbers.settle(3, true, at(9));
-        given(9, 6, ago(3));
-        let void = [(1, None), (3, ago(7)), (5, ago(4))];
-        let void = void.map(|(number, ago)| Place { number, ago });
-        assert_eq!(mark(10), (5, 4, void.to_vec()));
-        assert!(numbers.state.lock().ahead.is_empty());
-    }
-}
+#[path = "numbers_tests.rs"]
+mod tests;

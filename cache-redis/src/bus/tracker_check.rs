@@ -22,6 +22,17 @@ struct Told {
     place: Place,
     given: u64,
     published: Option<u64>,
+    /// It is under way no longer than until then.
+    until: u64,
+    /// The subscription that it was lost to, if nobody waited for it any more.
+    lost_late: Option<u64>,
+}
+
+impl Told {
+    /// It may take longer than others wait for it. Before that it is not published.
+    fn dawdles(&self) -> bool {
+        self.until >= self.given + BUDGET
+    }
 }
 
 #[derive(Debug)]
@@ -61,6 +72,9 @@ struct History {
     doubt: bool,
     /// What happened, for whoever has to find out why.
     log: Vec<String>,
+    /// The highest number that was given.
+    highest: u64,
+    late_losses: usize,
 }
 
 impl History {
@@ -71,7 +85,7 @@ impl History {
         Self {
             losses: [0, 5, 30][random.usize(..3)],
             random,
-            numbers: Numbers::new(ms(BUDGET)),
+            numbers: Numbers::new(ms(BUDGET), ms(BUDGET)),
             tracker: Tracker::new(ms(PATIENCE), ms(BUDGET), in_order),
             start: Instant::now(),
             now: 0,
@@ -90,6 +104,8 @@ impl History {
             settled: None,
             doubt: false,
             log: Vec::new(),
+            highest: 0,
+            late_losses: 0,
         }
     }
 
@@ -112,7 +128,7 @@ impl History {
     fn keep_time(&mut self) {
         let now = self.now;
         let late = |then: u64| now - then >= BUDGET - 1;
-        while let Some(at) = self.under_way.iter().position(|told| late(told.given)) {
+        while let Some(at) = self.under_way.iter().position(|told| now >= told.until) {
             self.publish(at);
             self.settle(at);
         }
@@ -138,7 +154,10 @@ impl History {
             0..25 => {
                 let (place, given) = (self.numbers.next(self.at()), self.now);
                 self.note("give", place);
-                self.under_way.push(Told { place, given, published: None });
+                self.highest = place.number;
+                let most = if self.random.u8(..20) == 0 { PATIENCE * 2 } else { BUDGET - 1 };
+                let until = given + self.random.u64(BUDGET - 1..=most);
+                self.under_way.push(Told { place, given, published: None, until, lost_late: None });
             }
             25..40 if !self.under_way.is_empty() => {
                 let at = self.random.usize(..self.under_way.len());
@@ -191,15 +210,21 @@ impl History {
 
     fn publish(&mut self, at: usize) {
         let loses = self.random.u64(..100) < self.losses;
-        let told = &mut self.under_way[at];
+        let (told, since) = (&mut self.under_way[at], self.since);
+        if told.dawdles() && self.now < told.given + BUDGET {
+            return;
+        }
         if told.published.replace(self.now).is_some() || !self.listens {
             return;
         }
-        let place = told.place;
+        let (place, dawdles) = (told.place, told.dawdles());
+        if loses && dawdles && since.is_some() {
+            told.lost_late = Some(self.subscription);
+        }
         self.note(if loses { "lose" } else { "publish" }, place.number);
         if loses {
             self.all_lost += 1;
-            if self.since.is_some() {
+            if since.is_some() && !dawdles {
                 self.lost.insert(place.number, self.now);
             }
             return;
@@ -213,10 +238,22 @@ impl History {
     fn settle(&mut self, at: usize) {
         let told = self.under_way.swap_remove(at);
         let number = told.place.number;
+        let late = self.now >= told.given + BUDGET;
         let void = told.published.is_none() || self.random.u8(..10) == 0;
         self.note(if void { "void" } else { "settle" }, number);
         self.numbers.settle(number, void, self.at());
         self.settled = Some(self.now);
+        if late && !void {
+            // Missed by another number, if it was lost or not.
+            self.highest += 1;
+            self.doubt = true;
+            if told.lost_late == Some(self.subscription)
+                && let Some(published) = told.published
+            {
+                self.lost.insert(self.highest, published);
+                self.late_losses += 1;
+            }
+        }
         if void {
             // Its caller knows.
             self.lost.remove(&number);
@@ -294,7 +331,7 @@ impl History {
 
 #[test]
 fn p2_what_is_lost_is_missed_and_nothing_else() {
-    let (mut noticed, mut silent) = (0, 0);
+    let (mut noticed, mut silent, mut late) = (0, 0, 0);
     for seed in 0..4_000 {
         let mut history = History::new(seed);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -305,8 +342,10 @@ fn p2_what_is_lost_is_missed_and_nothing_else() {
         }));
         assert!(run.is_ok(), "seed {seed}:\n{}", history.log.join("\n"));
         noticed += history.gaps.len();
+        late += history.late_losses;
         silent += usize::from(history.all_lost == 0 && !history.doubt);
     }
     // It is about something.
     assert!(noticed > 1_000 && silent > 100, "{noticed} gaps, {silent} without loss or doubt");
+    assert!(late > 100, "{late} lost that came too late");
 }

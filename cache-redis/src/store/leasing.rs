@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::RedisStore;
 use crate::connection::{Call, Lane};
+use crate::random::random;
 use crate::script::{self, LeaseReply, Notice, Purpose};
 use crate::wire::{Decoded, decode, encode_entry};
 
@@ -31,7 +32,7 @@ impl RedisStore {
         purpose: Purpose<'_>,
         started: Instant,
     ) -> Result<Asked, CacheError> {
-        let id = fastrand::u64(..);
+        let id = random();
         let waits = self.tell.is_some();
         let left = self.left(SCRIPT, started);
         let (until, latest) = (Instant::now() + left, self.connections.latest(left));
