@@ -271,7 +271,10 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
             let find = || self.peek_for(key, &policy).filter(|entry| !entry.is_absent());
             let value = match held(self, key, find) {
                 Some(value) => value,
-                None => load_shared(self, key, &policy, Loader::value(load, &policy)).await,
+                None => {
+                    let loading = self.load(key, &policy, Loader::value(load, &policy));
+                    loading.await.and_then(|entry| shared_value(self, key, &entry))
+                }
             };
             value?.ok_or_else(|| absent(key))
         }
@@ -299,7 +302,8 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
             if let Some(value) = held(self, key, || self.peek_for(key, &policy)) {
                 return value;
             }
-            load_shared(self, key, &policy, Loader::optional(load, &policy)).await
+            let loading = self.load(key, &policy, Loader::optional(load, &policy));
+            shared_value(self, key, &loading.await?)
         }
     }
 
@@ -395,24 +399,6 @@ where
         Some(entry) => shared_value(cache, key, &entry),
         None => Ok(None),
     }
-}
-
-/// The value of a load, shared. Boxed and apart, as [`fetch_fresh`].
-#[cold]
-fn load_shared<'a, S, T>(
-    cache: &'a S,
-    key: &'a str,
-    policy: &'a Policy,
-    loader: Loader,
-) -> BoxFuture<'a, Shared<T>>
-where
-    S: CacheService + ?Sized,
-    T: DeserializeOwned + Send + Sync + 'static,
-{
-    Box::pin(async move {
-        let entry = cache.load(key, policy, loader).await?;
-        shared_value(cache, key, &entry)
-    })
 }
 
 /// The value of `entry`, shared; the store is told of a first decode.

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::chain::{self, Chain};
 use super::counters::{Source, bump};
-use super::flight::{Flight, Landing, Outcome};
+use super::flight::{Flight, Landing, Outcome, Watch};
 use super::flights::Boarding;
 use super::look_up::{Lookup, Wanted};
 use super::spans::{Ended, Loaded};
@@ -47,35 +47,38 @@ pub(super) enum From {
 }
 
 impl<S: CacheStore> ReadThrough<S> {
-    pub(super) async fn load_one(
-        &self,
-        key: &str,
-        policy: &Policy,
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
+    pub(super) fn load_one<'a>(
+        &'a self,
+        key: &'a str,
+        policy: &'a Policy,
         loader: Loader,
-    ) -> Result<Entry, CacheError> {
-        check_key(key)?;
+    ) -> impl Future<Output = Result<Entry, CacheError>> + Send + 'a {
         let takes = loader.acceptance();
         let mut loader = Some(loader);
-        let soft_until = self.0.soft_deadline(policy);
-        loop {
-            let held = match self.0.held(key, policy, takes) {
-                Held::Serve(entry) => return Ok(self.0.served(entry, Source::Local)),
-                Held::Due(entry) => {
-                    if let Some(loader) = loader.take() {
-                        // The caller has its answer; a refresh that cannot start is no failure.
-                        let _ = self.start_or_join(key, policy, &mut Some(loader));
+        async move {
+            check_key(key)?;
+            let soft_until = self.0.soft_deadline(policy);
+            loop {
+                let held = match self.0.held(key, policy, takes) {
+                    Held::Serve(entry) => return Ok(self.0.served(entry, Source::Local)),
+                    Held::Due(entry) => {
+                        if let Some(loader) = loader.take() {
+                            // The caller has its answer; a refresh that cannot start is no failure.
+                            let _ = self.start_or_join(key, policy, &mut Some(loader));
+                        }
+                        return Ok(self.0.served(entry, Source::Local));
                     }
-                    return Ok(self.0.served(entry, Source::Local));
+                    Held::Stale(entry) => Some(entry),
+                    Held::Nothing => None,
+                };
+                let (flight, joined) = self.start_or_join(key, policy, &mut loader)?;
+                let waited = self.0.wait(&flight, held, policy, soft_until).await;
+                match waited {
+                    // Joined the load of a caller to whom "absent" is an answer: load again.
+                    Ok(waited) if !takes.accepts(&waited.entry) && loader.is_some() => {}
+                    waited => return self.0.counted(waited, joined),
                 }
-                Held::Stale(entry) => Some(entry),
-                Held::Nothing => None,
-            };
-            let (flight, joined) = self.start_or_join(key, policy, &mut loader)?;
-            let waited = self.0.wait(&flight, held, policy, soft_until).await;
-            match waited {
-                // Joined the load of a caller to whom "absent" is an answer: load again.
-                Ok(waited) if !takes.accepts(&waited.entry) && loader.is_some() => {}
-                waited => return self.0.counted(waited, joined),
             }
         }
     }
@@ -170,11 +173,7 @@ impl<S: CacheStore> Inner<S> {
         let mut watch = flight.watch();
         loop {
             let (interim, outcome) = watch.look();
-            let now = self.clock.now();
-            let fallback = (interim.map(|entry| (entry, Source::Remote)).into_iter())
-                .chain(held.clone().map(|entry| (entry, Source::Local)))
-                .find(|(entry, _)| policy.serves(entry, now))
-                .map(|(entry, source)| Waited { entry, from: From::Store(source) });
+            let fallback = self.fallback(interim, held.as_ref(), policy);
             match (outcome, fallback) {
                 (Some(Outcome::Found(entry)), _) => {
                     return Ok(Waited { entry, from: From::Store(Source::Remote) });
@@ -184,15 +183,40 @@ impl<S: CacheStore> Inner<S> {
                 }
                 (Some(Outcome::Failed(_)), Some(fallback)) => return Ok(fallback),
                 (Some(Outcome::Failed(error)), None) => return Err(error),
-                (None, Some(fallback)) if now >= soft_until || fallback.entry.is_fresh(now) => {
+                (None, Some(fallback))
+                    if !self.clock.is_before(soft_until)
+                        || self.clock.is_before(fallback.entry.fresh_until()) =>
+                {
                     return Ok(fallback);
                 }
-                (None, Some(_)) => tokio::select! {
-                    () = watch.changed() => {}
-                    () = self.clock.sleep_until(soft_until) => {}
-                },
+                // Few wait with a stale value in hand; all others need no room for the timer.
+                (None, Some(_)) => self.changed_before(&mut watch, soft_until).boxed().await,
                 (None, None) => watch.changed().await,
             }
+        }
+    }
+
+    /// What may be served while the load goes on, or if it fails.
+    fn fallback(
+        &self,
+        interim: Option<Entry>,
+        held: Option<&Entry>,
+        policy: &Policy,
+    ) -> Option<Waited> {
+        if interim.is_none() && held.is_none() {
+            return None;
+        }
+        let now = self.clock.now();
+        let candidates = (interim.map(|entry| (entry, Source::Remote)).into_iter())
+            .chain(held.cloned().map(|entry| (entry, Source::Local)));
+        let mut served = candidates.filter(|(entry, _)| policy.serves(entry, now));
+        served.next().map(|(entry, source)| Waited { entry, from: From::Store(source) })
+    }
+
+    async fn changed_before(&self, watch: &mut Watch, deadline: Timestamp) {
+        tokio::select! {
+            () = watch.changed() => {}
+            () = self.clock.sleep_until(deadline) => {}
         }
     }
 

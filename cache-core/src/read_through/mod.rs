@@ -296,8 +296,20 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
 
 #[async_trait]
 impl<S: CacheStore> CacheService for ReadThrough<S> {
-    async fn load(&self, key: &str, policy: &Policy, loader: Loader) -> Result<Entry, CacheError> {
-        self.load_one(key, policy, loader).await
+    // As `async_trait` would declare it, but without its future around the one that is boxed.
+    fn load<'a, 'b, 'c, 'async_trait>(
+        &'a self,
+        key: &'b str,
+        policy: &'c Policy,
+        loader: Loader,
+    ) -> BoxFuture<'async_trait, Result<Entry, CacheError>>
+    where
+        'a: 'async_trait,
+        'b: 'async_trait,
+        'c: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(self.load_one(key, policy, loader))
     }
 
     async fn load_many(
