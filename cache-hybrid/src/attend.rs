@@ -119,10 +119,12 @@ async fn retry(weak: Weak<Inner>) {
         }
         clock.sleep(RETRY).await;
         let Some(inner) = weak.upgrade() else { return };
-        for kind in Kind::BOTH {
-            if inner.missed.owed_of(kind) != Owed::Nothing {
+        if !inner.far_breaker.refuses() {
+            let due =
+                |kind: &Kind| inner.missed.owed_of(*kind) != Owed::Nothing && !inner.rests(*kind);
+            Kind::BOTH.into_iter().filter(due).for_each(|kind| {
                 inner.begin_replay(kind);
-            }
+            });
         }
         let _ = inner.told().await;
         inner.give_back().await;

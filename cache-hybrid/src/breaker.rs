@@ -6,9 +6,12 @@
 //!    Whatever else it answers, it is there.
 //! 2. While open, one call at a time goes through, each [`PAUSE`] after the last one failed. One that
 //!    has not ended after the time that a call may take is not waited for.
-//! 3. One line is logged per change.
+//! 3. What may fail by itself, as the removal of one key does again and again where something is in its
+//!    way, is admitted as others are and takes nobody's turn. That it fails says nothing; that it
+//!    does not closes the breaker.
+//! 4. One line is logged per change.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::{CacheError, Clock, ErrorKind, Timestamp};
@@ -31,6 +34,7 @@ pub(crate) struct Breaker {
     calm: AtomicBool,
     state: Mutex<State>,
     latency: Latency,
+    closings: AtomicU64,
 }
 
 #[derive(Default)]
@@ -50,12 +54,18 @@ pub(crate) struct Permit<'a> {
 impl Breaker {
     pub(crate) fn new(name: &'static str, clock: Clock, patience: Duration) -> Self {
         let (calm, state, latency) = (AtomicBool::new(true), Mutex::default(), Latency::default());
-        Self { name, clock, patience, calm, state, latency }
+        let closings = AtomicU64::new(0);
+        Self { name, clock, patience, calm, state, latency, closings }
     }
 
     /// How long the calls took that it let through.
     pub(crate) fn latency(&self) -> FarLatency {
         self.latency.read()
+    }
+
+    /// How often it has closed.
+    pub(crate) fn closings(&self) -> u64 {
+        self.closings.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -78,16 +88,39 @@ impl Breaker {
         F: Future<Output = Result<T, CacheError>>,
     {
         let permit = self.admit()?;
-        let result = tokio::select! {
-            biased;
-            result = call() => result,
-            () = self.clock.sleep_until(permit.begun + budget) => {
-                let message = format!("no answer within {budget:?}");
-                Err(CacheError::new(ErrorKind::Timeout, message))
-            }
-        };
+        let result = permit.call(budget, call).await;
         permit.report(&result);
         result
+    }
+
+    /// As [`guard`](Self::guard), by rule 3.
+    pub(crate) async fn guard_apart<T, F>(
+        &self,
+        budget: Duration,
+        call: impl FnOnce() -> F,
+    ) -> Result<T, CacheError>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
+        if self.refuses() {
+            return Err(self.refused());
+        }
+        let permit = self.permit();
+        let result = permit.call(budget, call).await;
+        match &result {
+            Err(error) if is_absence(error) => permit.count(),
+            answer => permit.report(answer),
+        }
+        result
+    }
+
+    fn refused(&self) -> CacheError {
+        let message = format!("{} does not answer; it is tried again soon", self.name);
+        CacheError::new(ErrorKind::Unavailable, message)
+    }
+
+    fn permit(&self) -> Permit<'_> {
+        Permit { breaker: self, begun: self.clock.now() }
     }
 
     /// Lets a call through, or says that it would be in vain.
@@ -97,26 +130,48 @@ impl Breaker {
             if let Some(retry_at) = &mut state.retry_at {
                 let now = self.clock.now();
                 if now < *retry_at {
-                    let message = format!("{} does not answer; it is tried again soon", self.name);
-                    return Err(CacheError::new(ErrorKind::Unavailable, message));
+                    return Err(self.refused());
                 }
                 // This one tries; if it is dropped, another does when it would have ended.
                 *retry_at = now + PAUSE.max(self.patience);
             }
         }
-        Ok(Permit { breaker: self, begun: self.clock.now() })
+        Ok(self.permit())
     }
 }
 
+/// Rule 1.
+fn is_absence(error: &CacheError) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+}
+
 impl Permit<'_> {
-    pub(crate) fn report<T>(self, result: &Result<T, CacheError>) {
-        let failed = |error: &CacheError| {
-            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
-        };
-        let Breaker { name, clock, calm, state, latency, patience: _ } = self.breaker;
+    /// Makes the call, within its budget.
+    async fn call<T, F>(&self, budget: Duration, call: impl FnOnce() -> F) -> Result<T, CacheError>
+    where
+        F: Future<Output = Result<T, CacheError>>,
+    {
+        tokio::select! {
+            biased;
+            result = call() => result,
+            () = self.breaker.clock.sleep_until(self.begun + budget) => {
+                let message = format!("no answer within {budget:?}");
+                Err(CacheError::new(ErrorKind::Timeout, message))
+            }
+        }
+    }
+
+    /// How long it took counts.
+    fn count(&self) {
+        let Breaker { clock, latency, .. } = self.breaker;
         latency.count(self.begun.until(clock.now()));
+    }
+
+    pub(crate) fn report<T>(self, result: &Result<T, CacheError>) {
+        self.count();
+        let Breaker { name, clock, calm, state, closings, .. } = self.breaker;
         match result {
-            Err(error) if failed(error) => {
+            Err(error) if is_absence(error) => {
                 let mut state = state.lock();
                 calm.store(false, Ordering::Release);
                 state.failures = state.failures.saturating_add(1);
@@ -137,6 +192,7 @@ impl Permit<'_> {
                 calm.store(true, Ordering::Release);
                 drop(state);
                 if closed {
+                    closings.fetch_add(1, Ordering::AcqRel);
                     tracing::info!("{name} answers again");
                 }
             }

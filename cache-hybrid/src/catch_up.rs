@@ -6,18 +6,23 @@
 //! 2. Keys have a turn and sweeps have one, a task each: who waits for a key waits for no sweep, nor
 //!    does anybody for a sweep that others have begun.
 //! 3. A turn ends by itself, or with the store: it holds that weakly while the far tier is asked.
+//! 4. A removal that cannot be made smaller may be what fails, and not the far tier: it is tried apart
+//!    from the circuit breaker. Turns that fail are apart by more and more, until the breaker
+//!    closes or a turn goes well: so one removal that goes on failing is not tried with every call.
 
 use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cache_core::{CacheError, CacheStore, ErrorKind, Lease, Selector};
+use cache_core::{CacheError, CacheStore, Clock, ErrorKind, Lease, Selector, Timestamp};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, watch};
 
+use crate::breaker::Breaker;
 use crate::inner::Inner;
 use crate::replay::{Batch, Kind, Owed};
 use crate::spans::Asked;
@@ -28,6 +33,12 @@ const SWEEP_BUDGET: Duration = Duration::from_secs(3_600);
 
 /// How many calls of a kind are under way together.
 const AT_ONCE: usize = 16;
+
+/// How many removals may fail in a row before a turn ends.
+const FAILURES: usize = 5;
+
+/// Between turns that fail: the first pause, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 
 /// Who replays what the far tier has missed.
 #[derive(Default)]
@@ -41,12 +52,57 @@ struct Turn {
     taken: Arc<tokio::sync::Mutex<()>>,
     /// Whether its last step went well: changes with each.
     went_well: watch::Sender<bool>,
+    failed: Mutex<Failed>,
+}
+
+/// Turns that failed in a row.
+#[derive(Default)]
+struct Failed {
+    pause: Duration,
+    /// When there may be another one, unless the breaker has closed since then.
+    until: Timestamp,
+    closings: u64,
 }
 
 impl Default for Turn {
     fn default() -> Self {
-        Self { taken: Arc::default(), went_well: watch::Sender::new(true) }
+        Self {
+            taken: Arc::default(),
+            went_well: watch::Sender::new(true),
+            failed: Mutex::default(),
+        }
     }
+}
+
+impl Turn {
+    /// Whether it is too soon for another one.
+    fn rests(&self, clock: &Clock, breaker: &Breaker) -> bool {
+        let failed = self.failed.lock();
+        !failed.pause.is_zero()
+            && clock.now() < failed.until
+            && failed.closings == breaker.closings()
+    }
+
+    fn ended(&self, went_well: bool, clock: &Clock, breaker: &Breaker) {
+        let mut failed = self.failed.lock();
+        if went_well {
+            return *failed = Failed::default();
+        }
+        let (first, longest) = PAUSES;
+        failed.pause = (failed.pause * 2).clamp(first, longest);
+        failed.until = clock.now() + failed.pause;
+        failed.closings = breaker.closings();
+    }
+}
+
+/// How much a caller wants what it asks for to be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// It waits for no sweep that others have begun, which may take long, and begins none too soon
+    /// after one that failed.
+    Normal,
+    /// It is the last one.
+    Last,
 }
 
 impl Turns {
@@ -65,8 +121,9 @@ impl Inner {
         &self,
         owed: impl Fn() -> Owed,
         budget: Duration,
+        effort: Effort,
     ) -> Result<(), CacheError> {
-        let (until, mut swept) = (self.clock.now() + budget, false);
+        let (until, mut swept) = (self.clock.now() + budget, effort == Effort::Last);
         loop {
             let kind = match owed() {
                 Owed::Nothing => return Ok(()),
@@ -75,13 +132,14 @@ impl Inner {
             };
             let mut steps = self.turns.of(kind).went_well.subscribe();
             // Nobody asks it, nor would it be asked now.
-            if self.far_breaker.refuses() && self.turns.of(kind).taken.try_lock().is_ok() {
+            let refused =
+                self.far_breaker.refuses() || (effort == Effort::Normal && self.rests(kind));
+            if refused && self.turns.of(kind).taken.try_lock().is_ok() {
                 return Err(behind());
             }
             let begun = self.begin_replay(kind);
             if kind == Kind::Sweeps {
                 swept |= begun;
-                // It may take long: nobody waits for one that others have begun.
                 if !swept {
                     return Err(behind());
                 }
@@ -96,6 +154,11 @@ impl Inner {
                 return Err(behind());
             }
         }
+    }
+
+    /// Whether the last turn of the kind has failed only just now.
+    pub(crate) fn rests(&self, kind: Kind) -> bool {
+        self.turns.of(kind).rests(&self.clock, &self.far_breaker)
     }
 
     /// Begins to replay what the far tier has missed, unless that is under way; then the bus is told of
@@ -123,7 +186,13 @@ impl Inner {
             Selector::Keys(_) => self.terms.far_timeout,
             _ => SWEEP_BUDGET,
         };
-        let removal = async move { breaker.guard(budget, || far.remove(what)).await };
+        let is_one = !matches!(what, Selector::Keys(keys) if keys.len() > 1);
+        let removal = async move {
+            match is_one {
+                true => breaker.guard_apart(budget, || far.remove(what)).await,
+                false => breaker.guard(budget, || far.remove(what)).await,
+            }
+        };
         Some(self.terms.spanned(Asked::selected("replay", what), removal))
     }
 
@@ -233,6 +302,7 @@ impl Drop for GivenBack<'_> {
 async fn replay(weak: Weak<Inner>, kind: Kind, turn: OwnedMutexGuard<()>) {
     let Some(went_well) = replay_all(&weak, kind).await else { return };
     let Some(inner) = weak.upgrade() else { return };
+    inner.turns.of(kind).ended(went_well, &inner.clock, &inner.far_breaker);
     drop(turn);
     inner.turns.of(kind).went_well.send_replace(went_well);
     // What could not be told is owed, and tried again.
@@ -244,6 +314,7 @@ async fn replay(weak: Weak<Inner>, kind: Kind, turn: OwnedMutexGuard<()>) {
 async fn replay_all(weak: &Weak<Inner>, kind: Kind) -> Option<bool> {
     loop {
         let (batches, mut went_well) = (weak.upgrade()?.missed.batches_of(kind), true);
+        let mut failures = 0;
         if batches.is_empty() {
             tracing::debug!("the far tier has what it had missed of invalidations");
             return Some(true);
@@ -263,10 +334,16 @@ async fn replay_all(weak: &Weak<Inner>, kind: Kind) -> Option<bool> {
             let answer = replay.await;
             let inner = weak.upgrade()?;
             match inner.replayed(batch, answer) {
-                Ok(left) => batches.extend(left),
-                Err(()) => went_well = false,
+                Ok(left) => {
+                    batches.extend(left);
+                    failures = 0;
+                }
+                Err(()) => {
+                    went_well = false;
+                    failures += 1;
+                }
             }
-            if inner.far_breaker.is_open() {
+            if inner.far_breaker.is_open() || failures == FAILURES {
                 return Some(false);
             }
         }

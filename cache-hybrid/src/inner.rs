@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
-use crate::catch_up::{Turns, behind};
+use crate::catch_up::{Effort, Turns, behind};
 use crate::leases::Unused;
 use crate::replay::{Owed, Replay};
 use crate::spans::Asked;
@@ -250,7 +250,8 @@ impl Inner {
         if self.missed.owed(keys.clone()) != Owed::Nothing {
             let begun = self.clock.now();
             let owed = || self.missed.owed(keys.clone());
-            self.caught_up(owed, budget.saturating_sub(least)).await?;
+            let budget_left = budget.saturating_sub(least);
+            self.caught_up(owed, budget_left, Effort::Normal).await?;
             budget = budget.saturating_sub(begun.until(self.clock.now()));
             if budget < least {
                 return Err(behind());

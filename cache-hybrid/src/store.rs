@@ -11,8 +11,9 @@ use cache_core::{
     BoxFuture, CacheError, CacheStats, CacheStore, Clock, Entry, InvalidationBus, Lease,
     LeaseOutcome, RemovalListener, Selector, Timestamp, check_key,
 };
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
+use crate::catch_up::Effort;
 use crate::inner::Inner;
 use crate::replay::{Kind, Owed};
 use crate::spans::Asked;
@@ -64,8 +65,8 @@ impl TieredStore {
     }
 
     /// Tells of what was written and is to be told together with others, and tries once what is owed
-    /// to the far tier and to the bus: before the process or its connections end. It takes a second at
-    /// most. What fails, or would take longer, stays owed for as long as the store is there.
+    /// to the far tier and to the bus, or waits for what is being tried: before the process or its
+    /// connections end. It takes a second at most. What fails, or would take longer, stays owed for as long as the store is there.
     ///
     /// # Cancel safety
     ///
@@ -84,12 +85,17 @@ impl TieredStore {
         if let Some(gathered) = inner.teller.take_all() {
             inner.tell_gathered(gathered).await;
         }
-        let caught_up = Kind::BOTH.map(|kind| {
-            inner.caught_up(move || inner.missed.owed_of(kind), inner.terms.far_timeout)
-        });
-        join_all(caught_up).await;
-        let _ = inner.told().await;
-        inner.give_back().await;
+        let caught_up = async |kind, budget| {
+            let owed = || inner.missed.owed_of(kind);
+            let _ = inner.caught_up(owed, budget, Effort::Last).await;
+            let _ = inner.told().await;
+        };
+        let keys_and_leases = async {
+            caught_up(Kind::Keys, inner.terms.far_timeout).await;
+            inner.give_back().await;
+        };
+        // It may take all the time there is.
+        join(keys_and_leases, caught_up(Kind::Sweeps, FLUSH)).await;
     }
 
     /// How long reads of the far tier have taken so far, those included that failed. Those are not
