@@ -175,6 +175,21 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// Whether [`remove_and_tell`](Self::remove_and_tell) of keys and
     /// [`store_and_tell`](Self::store_and_tell) are one call over `bus`, which is up or down as a whole.
     /// If not, whoever has to know which of the two has failed asks for one after the other.
+    ///
+    /// ```
+    /// use cache_core::{CacheError, CacheStore, InvalidationBus, Selector};
+    ///
+    /// async fn remove(store: &dyn CacheStore, bus: &dyn InvalidationBus) -> Result<(), CacheError> {
+    ///     let what = Selector::key("org:acme");
+    ///     if store.tells_with(bus) {
+    ///         store.remove_and_tell(&what, bus).await?;
+    ///     } else {
+    ///         store.remove(&what).await?;
+    ///         bus.publish(&what).await?; // failed, it can be tried again by itself
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     fn tells_with(&self, bus: &dyn InvalidationBus) -> bool {
         let _ = bus;
         false
@@ -183,6 +198,17 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// After how long a call gives up by itself. What it was asked may be done until then, be its
     /// future dropped before: whoever has a time limit of their own waits for so long at least. A
     /// removal by prefix may be many calls. `None`: what was dropped is not done later.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use cache_core::CacheStore;
+    ///
+    /// /// The time limit of a call, for whoever wants this one.
+    /// fn limit(store: &dyn CacheStore, wanted: Duration) -> Duration {
+    ///     wanted.max(store.call_timeout().unwrap_or_default())
+    /// }
+    /// ```
     fn call_timeout(&self) -> Option<Duration> {
         None
     }

@@ -207,6 +207,16 @@ pub trait MemoryEngine: fmt::Debug + Send + Sync + 'static {
     /// The decoded value under the key and until when it [surely is
     /// fresh](Summary::surely_fresh_until), if the engine has it at hand and its type has that tag; counts
     /// as a use for eviction.
+    ///
+    /// ```
+    /// use cache_core::Timestamp;
+    /// use cache_core::memory::{Address, MemoryEngine, TypeTag};
+    ///
+    /// /// Whether a read of this type need not look at the slot.
+    /// fn is_at_hand(engine: &dyn MemoryEngine, at: Address<'_>, of: TypeTag, now: Timestamp) -> bool {
+    ///     engine.value(at, of).is_some_and(|(_value, until)| now < until)
+    /// }
+    /// ```
     fn value(
         &self,
         at: Address<'_>,
