@@ -3,18 +3,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
-mod harness;
-
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cache_core::{ErrorKind, ManualClock};
 use cache_redis::{Call, ConnectionState, Connections, Lane, RedisConfig, Retry, Script};
-use harness::{Proxy, Server};
+use cache_testkit::eventually;
+use cache_testkit::servers::{FaultProxy, RedisServer, Reply};
 
 const SMALL: Call = Call::new(Lane::Small);
 
-fn config(server: &Server) -> RedisConfig {
+fn config(server: &RedisServer) -> RedisConfig {
     RedisConfig::from_url(&server.url()).unwrap()
+}
+
+/// The clients that are ours, by the name they give themselves.
+fn clients(server: &RedisServer) -> usize {
+    let list = server.command(&["CLIENT", "LIST"]).text();
+    list.lines().filter(|line| line.contains("name=cache-redis")).count()
 }
 
 fn cmd(args: &[&str]) -> redis::Cmd {
@@ -36,15 +42,15 @@ async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_connections_as_configured_and_none_left_behind() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let connections = Connections::connect(&config(&server).connections(5)).await.unwrap();
-    assert_eq!(server.clients(), 7);
+    assert_eq!(clients(&server), 7);
     assert_eq!((connections.stats().open, connections.stats().state), (7, ConnectionState::Up));
     let other = connections.clone();
     connections.shutdown().await;
-    until("closed", async || server.clients() == 0 && tasks() == before).await;
+    until("closed", async || clients(&server) == 0 && tasks() == before).await;
     let error = other.query::<String>(SMALL, &cmd(&["PING"])).await.expect_err("shut down");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("shut down"), "{error}");
@@ -52,22 +58,22 @@ async fn as_many_connections_as_configured_and_none_left_behind() {
     other.shutdown().await;
 
     let connections = Connections::connect(&config(&server)).await.unwrap();
-    assert_eq!(server.clients(), 4);
+    assert_eq!(clients(&server), 4);
     let clone = connections.clone();
     drop(connections);
     assert_eq!(clone.query::<String>(SMALL, &cmd(&["PING"])).await.unwrap(), "PONG");
     drop(clone);
-    until("dropped", async || server.clients() == 0 && tasks() == before).await;
+    until("dropped", async || clients(&server) == 0 && tasks() == before).await;
 
     drop(Connections::connect_degraded(&config(&server)).unwrap());
     let refused = RedisConfig::from_url("redis://127.0.0.1:1").unwrap();
     assert!(Connections::connect(&refused).await.is_err());
-    until("dropped at once", async || server.clients() == 0 && tasks() == before).await;
+    until("dropped at once", async || clients(&server) == 0 && tasks() == before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_lets_calls_finish() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server)).await.unwrap();
     let slow = Script::new(
         "local t = redis.call('TIME') local e = t[1] * 1000000 + t[2] + 60000 \
@@ -86,7 +92,7 @@ async fn shutdown_lets_calls_finish() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_the_server_does_not_know_is_no_failure() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server)).await.unwrap();
     let script = Script::new("return {KEYS[1], ARGV[1], #ARGV[2]}");
     for _ in 0..3 {
@@ -106,7 +112,7 @@ async fn a_script_the_server_does_not_know_is_no_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipelines_errors_stand_in_their_place() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server)).await.unwrap();
     let mut pipeline = redis::pipe();
     pipeline
@@ -134,7 +140,7 @@ async fn a_pipelines_errors_stand_in_their_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_values_do_not_hold_up_small_ones() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections =
         Connections::connect(&config(&server).operation_timeout(Duration::from_secs(2)))
             .await
@@ -170,7 +176,7 @@ async fn large_values_do_not_hold_up_small_ones() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_calls_hurt_nobody() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server)).await.unwrap();
     let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     for n in 0..2_000_u64 {
@@ -192,46 +198,54 @@ async fn dropped_calls_hurt_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_may_run_twice_is_repeated() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port);
-    let url = format!("redis://127.0.0.1:{}", proxy.port);
-    let connections = Connections::connect(&RedisConfig::from_url(&url).unwrap()).await.unwrap();
-    // The command arrives, its reply does not, and the connection is gone.
-    proxy.cut_next_reply();
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    // No heartbeat has a reply to lose.
+    let config = RedisConfig::from_url(&proxy.url(&server.url()))
+        .unwrap()
+        .heartbeat_interval(Duration::from_secs(60));
+    let connections = Connections::connect(&config).await.unwrap();
+    // The command arrives, its reply does not, and the connection is gone: once all are there, so
+    // that none has a reply to lose while it opens.
+    let cut_next_reply = async |opened: u64| {
+        eventually(|| proxy.connections() == opened && connections.stats().open == 4).await;
+        proxy.cut_after_forwarding(1);
+    };
+    let script = Script::new("return redis.call('INCR', KEYS[1])");
+    assert_eq!(connections.script::<u64>(SMALL, &script, &["script"], &[]).await.unwrap(), 1);
+    cut_next_reply(4).await;
     let error = connections.query::<u64>(SMALL, &cmd(&["INCR", "never"])).await.expect_err("cut");
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
-    assert!(server.command(&["GET", "never"]).ends_with("1\r\n"));
-    proxy.cut_next_reply();
+    assert_eq!(server.command(&["GET", "never"]), "1");
+    cut_next_reply(5).await;
     let again = SMALL.retry(Retry::Once);
     assert_eq!(connections.query::<u64>(again, &cmd(&["INCR", "once"])).await.unwrap(), 2);
-    proxy.cut_next_reply();
-    let script = Script::new("return redis.call('INCR', KEYS[1])");
+    cut_next_reply(6).await;
     let error = connections.script::<u64>(SMALL, &script, &["script"], &[]).await.expect_err("cut");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(server.command(&["GET", "script"]), "2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_12_loading() {
-    let mut server = Server::with(&[
-        "--save",
-        "",
-        "--loading-process-events-interval-bytes",
-        "1024",
-        "--enable-debug-command",
-        "yes",
-    ]);
+    let server = RedisServer::builder()
+        .config("loading-process-events-interval-bytes 1024")
+        .config("key-load-delay 500")
+        .start();
     server.command(&["DEBUG", "POPULATE", "4000", "k", "100"]);
     server.command(&["SAVE"]);
-    server.command(&["CONFIG", "SET", "key-load-delay", "500"]);
-    let connections = Connections::connect(&config(&server)).await.unwrap();
-    let dir = server.dir().clone();
-    server.stop();
-    assert!(dir.join("dump.rdb").exists());
-    let mut loading = Server::on(
-        server.port,
-        &["--loading-process-events-interval-bytes", "1024", "--key-load-delay", "500"],
-    );
-    let error = Connections::connect(&config(&loading)).await.expect_err("loading");
+    let config = config(&server);
+    let connections = Connections::connect(&config).await.unwrap();
+    server.kill();
+    let server = Arc::new(server);
+    // It waits until the server has loaded its data.
+    let restart = tokio::task::spawn_blocking({
+        let server = server.clone();
+        move || server.restart()
+    });
+    let says = |reply| matches!(reply, Ok(Reply::Error(text)) if text.starts_with("LOADING"));
+    eventually(|| says(server.try_command(&["PING"]))).await;
+    let error = Connections::connect(&config).await.expect_err("loading");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("loading its data (LOADING)"), "{error}");
     let (mut calls, begun) = (0, Instant::now());
@@ -245,12 +259,12 @@ async fn p5_12_loading() {
     }
     println!("{calls} calls failed in {:?} of loading", begun.elapsed());
     assert_eq!(connections.query::<u64>(SMALL, &cmd(&["DBSIZE"])).await.unwrap(), 4_000);
-    loading.stop();
+    restart.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_13_readonly() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server)).await.unwrap();
     let set = cmd(&["SET", "key", "value"]);
     connections.query::<()>(SMALL, &set).await.unwrap();
@@ -274,7 +288,7 @@ async fn p5_13_readonly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_09_out_of_memory() {
-    let server = Server::with(&["--maxmemory", "1mb", "--maxmemory-policy", "noeviction"]);
+    let server = RedisServer::builder().max_memory(1 << 20, "noeviction").start();
     let connections = Connections::connect(&config(&server)).await.unwrap();
     let error = connections
         .query::<()>(Call::new(Lane::Bulk), &cmd(&["SET", "key", &"x".repeat(1 << 20)]))
@@ -288,7 +302,7 @@ async fn p5_09_out_of_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_clock_is_known_whatever_ours_says() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let manual = ManualClock::new();
     manual.advance(Duration::from_secs(5));
     let ahead = Connections::connect(&config(&server).clock(&manual)).await.unwrap();

@@ -3,13 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
-mod harness;
-
 use std::time::{Duration, Instant};
 
 use cache_core::ErrorKind;
 use cache_redis::{Call, ConnectionState, Connections, Lane, RedisConfig, Retry};
-use harness::{Proxy, Server, free_port};
+use cache_testkit::servers::{Direction, FaultProxy, RedisServer};
 
 const SMALL: Call = Call::new(Lane::Small);
 const BUDGET: Duration = Duration::from_millis(250);
@@ -66,28 +64,30 @@ async fn median_while_down(connections: &Connections) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_01_nothing_listens() {
-    let port = free_port();
-    let url = format!("redis://app:hunter2secret@127.0.0.1:{port}/1");
+    let server = RedisServer::start();
+    server.stop();
+    let addr = server.addr();
+    let url = format!("redis://app:hunter2secret@{addr}/1");
     let start = Instant::now();
     let error = Connections::connect(&config(&url)).await.expect_err("nothing listens");
     assert!(start.elapsed() < HEAL);
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
+    assert!(error.to_string().contains(&addr.to_string()), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2secret"), "{error:?}");
 
     let degraded = Connections::connect_degraded(&config(&url.replace("app:hunter2secret@", "")))
         .expect("starts anyway");
     assert!(get(&degraded).await.is_err());
-    let _server = Server::on(port, &[]);
+    server.restart();
     println!("degraded start healed after {:?}", healed(&degraded).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_02_stopped_while_running() {
-    let mut server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server.url())).await.unwrap();
     assert_eq!(get(&connections).await.unwrap(), None);
-    server.stop();
+    server.kill();
     let median = median_while_down(&connections).await;
     assert!(median < Duration::from_micros(100), "{median:?}");
     server.restart();
@@ -97,7 +97,7 @@ async fn p5_02_stopped_while_running() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_03_sigstop() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server.url())).await.unwrap();
     server.pause();
     let median = median_while_down(&connections).await;
@@ -109,36 +109,36 @@ async fn p5_03_sigstop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_04_black_hole() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port);
-    let url = format!("redis://127.0.0.1:{}", proxy.port);
-    let connections = Connections::connect(&config(&url)).await.unwrap();
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let connections = Connections::connect(&config(&proxy.url(&server.url()))).await.unwrap();
     assert_eq!(get(&connections).await.unwrap(), None);
-    proxy.black_hole(true);
+    proxy.black_hole(Direction::Both);
     let median = median_while_down(&connections).await;
     assert!(median < Duration::from_micros(100), "{median:?}");
-    proxy.black_hole(false);
+    proxy.heal();
     println!("black hole healed after {:?}", healed(&connections).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_06_restarted_between_two_calls() {
-    let mut server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server.url())).await.unwrap();
     for _ in 0..5 {
+        server.kill();
         server.restart();
         println!("restart healed after {:?}", healed(&connections).await);
     }
-    let clients = server.clients();
-    assert!(clients <= 4, "{clients}");
+    let list = server.command(&["CLIENT", "LIST"]).text();
+    assert!(list.lines().filter(|line| line.contains("name=cache-redis")).count() <= 4, "{list}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_connection_costs_no_failure() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server.url())).await.unwrap();
     for round in 0..4 {
-        server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+        server.disconnect_clients();
         assert_eq!(get(&connections).await.unwrap(), None, "round {round}");
     }
     assert!(connections.stats().reconnects >= 4);
@@ -146,26 +146,23 @@ async fn a_killed_connection_costs_no_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_08_password_rotated_and_back() {
-    let mut server = Server::with(&["--requirepass", "old-secret"]);
-    server.login(&["old-secret"]);
-    let url = format!("redis://:old-secret@127.0.0.1:{}", server.port);
-    let connections = Connections::connect(&config(&url)).await.unwrap();
-    server.command(&["CONFIG", "SET", "requirepass", "new-secret"]);
-    server.login(&["new-secret"]);
-    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let server = RedisServer::builder().password("old-secret").start();
+    let connections = Connections::connect(&config(&server.url())).await.unwrap();
+    server.set_password("new-secret");
+    server.disconnect_clients();
     median_while_down(&connections).await;
     let fault = connections.stats().last_fault.unwrap();
     assert!(fault.contains("WRONGPASS") && !fault.contains("old-secret"), "{fault}");
     // Long enough for many refused attempts, one of which must not be the last.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(get(&connections).await.is_err());
-    server.command(&["CONFIG", "SET", "requirepass", "old-secret"]);
+    server.set_password("old-secret");
     println!("password healed after {:?}", healed(&connections).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_under_load_no_call_outlives_its_budget() {
-    let server = Server::start();
+    let server = RedisServer::start();
     let connections = Connections::connect(&config(&server.url())).await.unwrap();
     let end = Instant::now() + Duration::from_secs(4);
     let tasks: Vec<_> = (0..200)

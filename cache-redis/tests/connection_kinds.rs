@@ -3,17 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
-mod harness;
-
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cache_core::{CacheError, ErrorKind};
 use cache_redis::{Call, Connections, Lane, RedisConfig, Retry, Script, slot};
-use cache_testkit::{RedisCluster, eventually};
-use harness::{Server, free_port};
+use cache_testkit::eventually;
+use cache_testkit::servers::{RedisCluster, RedisSentinel, RedisServer, Reply};
 
 const SMALL: Call = Call::new(Lane::Small);
 const AGAIN: Call = SMALL.retry(Retry::Once);
@@ -54,32 +51,23 @@ async fn until<T>(
 
 #[tokio::test]
 async fn a_unix_socket() {
-    let server = Server::with(&["--requirepass", "s%c/ret"]);
-    let path = server.dir().join("redis.sock");
-    let path = path.display();
-    let mut admin = Server::with(&["--unixsocket", &path.to_string(), "--requirepass", "s%c/ret"]);
-    admin.login(&["s%c/ret"]);
-    let connections = connect(&format!("redis+unix://{path}?db=3&pass=s%25c%2Fret")).await;
+    let server = RedisServer::builder().unix_socket().password("s%c/ret").start();
+    let path = server.socket_path().unwrap();
+    let url = format!("redis+unix://{}?db=3&pass=s%25c%2Fret", path.display());
+    let connections = connect(&url).await;
     set(&connections, "key", "value").await.unwrap();
-    assert!(admin.command(&["INFO", "keyspace"]).contains("db3:keys=1"));
+    assert!(server.info("keyspace")["db3"].starts_with("keys=1,"));
 }
 
 #[tokio::test]
 async fn a_user_a_database_and_what_is_refused() {
-    let rule = "user app on >pa:ss@w/rd ~* +@all";
-    let (name, rest) = rule.split_once(' ').unwrap();
-    let mut args = vec![format!("--{name}")];
-    args.extend(rest.split(' ').map(str::to_owned));
-    let mut conf = vec!["--requirepass".to_owned(), "admin".to_owned()];
-    conf.extend(args);
-    let args: Vec<&str> = conf.iter().map(String::as_str).collect();
-    let mut server = Server::with(&args);
-    server.login(&["admin"]);
-    let port = server.port;
-    let connections = connect(&format!("redis://app:pa%3Ass%40w%2Frd@127.0.0.1:{port}/2")).await;
+    let user = "user app on >pa:ss@w/rd ~* +@all";
+    let server = RedisServer::builder().password("admin").config(user).start();
+    let addr = server.addr();
+    let connections = connect(&format!("redis://app:pa%3Ass%40w%2Frd@{addr}/2")).await;
     set(&connections, "key", "value").await.unwrap();
-    assert!(server.command(&["INFO", "keyspace"]).contains("db2:keys=1"));
-    let list = server.command(&["CLIENT", "LIST"]);
+    assert!(server.info("keyspace")["db2"].starts_with("keys=1,"));
+    let list = server.command(&["CLIENT", "LIST"]).text();
     assert_eq!(list.lines().filter(|line| line.contains("user=app")).count(), 4, "{list}");
 
     for (login, db, says) in [
@@ -87,52 +75,25 @@ async fn a_user_a_database_and_what_is_refused() {
         ("", 0, "asks for a password"),
         ("app:pa%3Ass%40w%2Frd@", 99, "refuses database 99"),
     ] {
-        let url = format!("redis://{login}127.0.0.1:{port}/{db}");
+        let url = format!("redis://{login}{addr}/{db}");
         let begun = Instant::now();
         let error = Connections::connect(&RedisConfig::from_url(&url).unwrap())
             .await
             .expect_err("it must be refused");
         assert!(begun.elapsed() < Duration::from_secs(2));
         let text = format!("{error} {error:?}");
-        assert!(text.contains(says) && text.contains(&format!("127.0.0.1:{port}")), "{text}");
+        assert!(text.contains(says) && text.contains(&addr.to_string()), "{text}");
         assert!(!text.contains("wrong-secret") && !text.contains("pa:ss"), "{text}");
     }
 }
 
 #[tokio::test]
 async fn tls_with_a_private_authority() {
-    let scratch = Server::start();
-    let dir = scratch.dir().display().to_string();
-    let script = format!(
-        "cd {dir} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-         -keyout ca.key -out ca.pem -subj /CN=authority -days 2 && \
-         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem \
-         -out csr.pem -subj /CN=redis && \
-         printf 'subjectAltName=DNS:localhost,IP:127.0.0.1' > ext && \
-         openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-         -out cert.pem -extfile ext"
-    );
-    let made = Command::new("sh").args(["-c", &script]).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let tls = free_port();
-    let (cert, key, ca) =
-        (format!("{dir}/cert.pem"), format!("{dir}/key.pem"), format!("{dir}/ca.pem"));
-    let port = tls.to_string();
-    let plain = Server::with(&[
-        "--tls-port",
-        &port,
-        "--tls-cert-file",
-        &cert,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "no",
-    ]);
+    let (server, plain) = (RedisServer::builder().tls().start(), RedisServer::start());
+    let tls = server.port();
     for host in ["127.0.0.1", "localhost"] {
         let config = RedisConfig::from_url(&format!("rediss://{host}:{tls}")).unwrap();
-        let trusting = config.clone().ca_certificate(std::fs::read(&ca).unwrap());
+        let trusting = config.clone().ca_certificate(server.ca_pem());
         let connections = Connections::connect(&trusting).await.unwrap();
         set(&connections, "key", "value").await.unwrap();
         let big = "x".repeat(2 << 20);
@@ -149,7 +110,7 @@ async fn tls_with_a_private_authority() {
     let error = Connections::connect(&bad.ca_certificate("no pem")).await.expect_err("no PEM");
     assert_eq!(error.kind(), ErrorKind::Config);
     // TLS to a port that does not speak it, and the other way round.
-    let url = format!("rediss://127.0.0.1:{}", plain.port);
+    let url = format!("rediss://{}", plain.addr());
     assert!(Connections::connect(&RedisConfig::from_url(&url).unwrap()).await.is_err());
     let url = format!("redis://127.0.0.1:{tls}");
     let begun = Instant::now();
@@ -157,62 +118,11 @@ async fn tls_with_a_private_authority() {
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
-/// Three primaries, a third of the slots each; with replicas, one for each.
-fn cluster(replicas: bool) -> Vec<Server> {
-    let options = [
-        "--cluster-enabled",
-        "yes",
-        "--cluster-require-full-coverage",
-        "no",
-        "--cluster-node-timeout",
-        "600",
-        "--cluster-replica-validity-factor",
-        "0",
-        "--appendonly",
-        "no",
-    ];
-    let count = if replicas { 6 } else { 3 };
-    let nodes: Vec<Server> = (0..count).map(|_| Server::with(&options)).collect();
-    let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
-    for (node, (first, last)) in nodes.iter().zip(slots) {
-        assert!(node.command(&["CLUSTER", "ADDSLOTSRANGE", first, last]).contains("OK"));
-    }
-    let first = nodes[0].port.to_string();
-    for node in &nodes[1..] {
-        node.command(&["CLUSTER", "MEET", "127.0.0.1", &first]);
-    }
-    let settled = |wanted: &str, what: &dyn Fn(&Server) -> String| {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !nodes.iter().all(|node| what(node).contains(wanted)) {
-            assert!(Instant::now() < deadline, "the cluster does not form");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    let info = |node: &Server| node.command(&["CLUSTER", "INFO"]);
-    settled(&format!("cluster_known_nodes:{count}"), &info);
-    if replicas {
-        for (replica, primary) in nodes[3..].iter().zip(&nodes) {
-            let id = primary.command(&["CLUSTER", "MYID"]);
-            let id = id.lines().nth(1).unwrap().to_owned();
-            assert!(replica.command(&["CLUSTER", "REPLICATE", &id]).contains("OK"));
-        }
-        let synced = |node: &Server| node.command(&["INFO", "replication"]);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !nodes[3..].iter().all(|node| synced(node).contains("master_link_status:up")) {
-            assert!(Instant::now() < deadline, "replicas do not sync");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-    settled("cluster_state:ok", &info);
-    settled("cluster_size:3", &info);
-    nodes
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_of_three() {
-    let nodes = cluster(false);
-    let url =
-        format!("redis-cluster://127.0.0.1:{}?node=127.0.0.1:{}", nodes[1].port, nodes[2].port);
+    let cluster = RedisCluster::start(3);
+    let nodes = cluster.nodes();
+    let url = format!("redis-cluster://{}?node={}", nodes[1].addr(), nodes[2].addr());
     let connections = connect(&url).await;
     assert!(connections.is_cluster());
     for n in 0..200 {
@@ -269,9 +179,7 @@ async fn a_cluster_of_three() {
     assert!(text.contains("refuses the user name or password"), "{text}");
     assert!(!text.contains("sekret"), "{text}");
 
-    let count = |node: &Server| {
-        node.command(&["CLIENT", "LIST"]).lines().filter(|l| l.contains("addr=")).count() - 1
-    };
+    let count = |node: &RedisServer| node.command(&["CLIENT", "LIST"]).text().lines().count() - 1;
     // Two small, one bulk, one for scans, each with one connection per node. The server may take a
     // moment to notice that those without the right password have hung up.
     eventually(|| nodes.iter().all(|node| count(node) == 4)).await;
@@ -312,15 +220,21 @@ impl Seen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_11_a_cluster_node_is_lost() {
-    let mut nodes = cluster(true);
-    let connections = connect(&format!("redis-cluster://127.0.0.1:{}", nodes[1].port)).await;
+    let cluster = RedisCluster::builder()
+        .replicas(1)
+        .config("cluster-node-timeout 600")
+        .config("cluster-require-full-coverage no")
+        .config("cluster-replica-validity-factor 0")
+        .start();
+    let nodes = cluster.nodes();
+    let connections = connect(&format!("redis-cluster://{}", nodes[1].addr())).await;
     // foo is in slot 12182, the third node's; bar in 5061, the first's.
     set(&connections, "foo", "1").await.unwrap();
     set(&connections, "bar", "1").await.unwrap();
     for (lost, kill) in [(2, true), (0, false)] {
         let (mine, other) = if lost == 2 { ("foo", "bar") } else { ("bar", "foo") };
         if kill {
-            nodes[lost].stop();
+            nodes[lost].kill();
         } else {
             nodes[lost].pause();
         }
@@ -350,7 +264,7 @@ async fn p5_11_a_cluster_node_is_lost() {
             }
         };
         let (on_lost, on_other) = (load(mine, 4), load(other, 4));
-        while !replica.command(&["INFO", "replication"]).contains("role:master") {
+        while replica.info("replication")["role"] != "master" {
             assert!(begun.elapsed() < Duration::from_secs(20), "no failover");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -388,36 +302,19 @@ async fn a_cluster_whose_nodes_do_not_tell_their_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_10_sentinels_name_the_primary() {
-    let mut primary = Server::start();
-    let replica = Server::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
-    let port = free_port();
-    let conf = primary.dir().join("sentinel.conf");
-    let text = format!(
-        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {} 1\n\
-         sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
-        primary.dir().display(),
-        primary.port
-    );
-    std::fs::write(&conf, text).unwrap();
-    let sentinel = Server::on(port, &[&conf.display().to_string(), "--sentinel"]);
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !sentinel.command(&["INFO", "sentinel"]).contains("status=ok")
-        || !sentinel.command(&["INFO", "sentinel"]).contains("slaves=1")
-    {
-        assert!(Instant::now() < deadline, "{}", sentinel.command(&["INFO", "sentinel"]));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let nowhere = free_port();
-    let url = format!(
-        "redis-sentinel://127.0.0.1:{nowhere}?sentinelServiceName=main&node=127.0.0.1:{port}"
-    );
+    let servers = RedisSentinel::start();
+    let (primary, replica) = (servers.primary(), servers.replica());
+    // The first sentinel is not there.
+    let sentinel = servers.sentinels()[0].addr();
+    let url = format!("redis-sentinel://127.0.0.1:1?sentinelServiceName=main&node={sentinel}");
     let connections = connect(&url).await;
     set(&connections, "key", "1").await.unwrap();
-    assert_eq!(primary.clients(), 4);
+    let list = primary.command(&["CLIENT", "LIST"]).text();
+    assert_eq!(list.lines().filter(|l| l.contains("name=cache-redis")).count(), 4, "{list}");
 
-    primary.stop();
+    primary.kill();
     let begun = Instant::now();
-    let is_promoted = |info: String| info.contains("role:master");
+    let is_promoted = |info: Reply| info.text().contains("role:master");
     while !replica.try_command(&["INFO", "replication"]).is_ok_and(is_promoted) {
         let call = Instant::now();
         assert!(set(&connections, "key", "2").await.is_err());

@@ -3,14 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
-mod harness;
-
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cache_redis::{Call, ConnectionState, Connections, Lane, RedisConfig};
-use harness::Server;
+use cache_testkit::servers::RedisServer;
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -42,9 +40,8 @@ async fn one_line_per_change_and_never_the_password() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();
-    let mut server = Server::with(&["--requirepass", "hunter2secret"]);
-    server.login(&["hunter2secret"]);
-    let url = format!("redis://default:hunter2secret@127.0.0.1:{}", server.port);
+    let server = RedisServer::builder().password("hunter2secret").start();
+    let url = format!("redis://default:hunter2secret@{}", server.addr());
     let config = RedisConfig::from_url(&url).unwrap();
     let connections = Connections::connect(&config).await.unwrap();
     let mut said = format!("{config:?} {connections:?} {:?}", connections.stats());
@@ -63,15 +60,14 @@ async fn one_line_per_change_and_never_the_password() {
         }
     };
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    server.stop();
+    server.kill();
     down(&mut said).await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     server.restart();
     up().await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    server.command(&["CONFIG", "SET", "requirepass", "another3secret"]);
-    server.login(&["another3secret"]);
-    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    server.set_password("another3secret");
+    server.disconnect_clients();
     down(&mut said).await;
     said.push_str(&format!("{connections:?}"));
     let again = Connections::connect(&config).await.expect_err("the password is another");
