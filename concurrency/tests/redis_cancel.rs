@@ -160,23 +160,42 @@ fn p4_14_a_runtime_that_ends_leaves_the_lock_to_its_lease() {
     at_rest(&server);
 }
 
+/// Rounds of five hundred, and on how many keys: `LOCK_CANCEL_ROUNDS` asks for more.
+fn rounds() -> (usize, usize) {
+    match std::env::var("LOCK_CANCEL_ROUNDS") {
+        Ok(rounds) => (rounds.parse().unwrap(), 5_000),
+        Err(_) => (20, 100),
+    }
+}
+
+/// Memory of this process, where the system tells.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_24_ten_thousand_cancelled_waiters_leave_nothing() {
-    const KEYS: usize = 100;
+async fn p4_24_thousands_of_cancelled_waiters_leave_nothing() {
+    let (rounds, keys) = rounds();
     let server = RedisServer::start();
     let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
     let key = |number: usize| format!("k{number}");
     // Half of the keys are held all the time.
     let mut held = Vec::new();
-    for number in 0..KEYS / 2 {
+    for number in 0..keys / 2 {
         held.push(other.acquire(&key(number), &LockOptions::default()).await.unwrap());
     }
-    for _ in 0..20 {
+    let mut before = 0;
+    for round in 0..rounds {
+        if round == rounds / 2 {
+            before = resident_bytes();
+        }
         // Five of this process on each key: one in Redis's queue, the others at the gate.
         let waiters = (0..500).map(|_| {
             let locks = &locks;
             async move {
-                let key = key(fastrand::usize(..KEYS));
+                let key = key(fastrand::usize(..keys));
                 // Real time: dropped wherever it is by then.
                 let patience = Duration::from_micros(fastrand::u64(..20_000));
                 let options = LockOptions::default();
@@ -187,6 +206,10 @@ async fn p4_24_ten_thousand_cancelled_waiters_leave_nothing() {
     }
     let free = || server.command(&["KEYS", "*}.[qw]"]).list().is_empty();
     eventually(|| locks.held() == 0 && free()).await;
+    // In ten thousand it is the allocator that is seen.
+    let grown = resident_bytes().saturating_sub(before);
+    println!("{grown} bytes more after {rounds} rounds than after half of them");
+    assert!(rounds < 200 || grown < 4 << 20, "grown by {grown} bytes");
     for guard in held {
         guard.release().await.unwrap();
     }

@@ -2,7 +2,12 @@
 //! are halted, their connections fail and the server is restarted. A counter that knows fences
 //! loses no update, and the history is that of a lock. `LOCK_HISTORY_SECONDS` runs it for longer,
 //! with longer leases. All sleeps are real time: what is halted and cut off are sockets and processes.
-#![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "test code, also outside of test functions"
+)]
 
 mod redis_common;
 
@@ -147,8 +152,33 @@ fn trouble(server: &RedisServer, proxies: &[FaultProxy], bench: &Bench, mut rng:
     proxies.iter().for_each(FaultProxy::heal);
 }
 
+/// A network that is slow now and then, up to 300 ms there and back, and loses a connection in a hundred.
+fn weather(_: &RedisServer, proxies: &[FaultProxy], bench: &Bench, mut rng: Rng) {
+    while Instant::now() < bench.end {
+        for proxy in proxies {
+            // Of leases of two seconds: 150 ms each way.
+            proxy.latency(bench.lease.mul_f64(rng.f64() * 0.075));
+            if rng.u8(..100) == 0 {
+                proxy.reset_connections();
+            }
+        }
+        std::thread::sleep(MS * 50);
+    }
+    proxies.iter().for_each(FaultProxy::heal);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_42_and_43_counting_with_fences_loses_nothing_while_everything_fails() {
+    count_under(trouble, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_42_counting_with_fences_loses_nothing_over_a_bad_network() {
+    count_under(weather, 5).await;
+}
+
+/// Five clients count while `nemesis` does what it does, and get to count more often than `least`.
+async fn count_under(nemesis: fn(&RedisServer, &[FaultProxy], &Bench, Rng), least: u64) {
     let (seconds, lease) = terms();
     let server = RedisServer::builder().persistent().config("appendfsync always").start();
     let recorder = LockRecorder::new();
@@ -170,7 +200,7 @@ async fn p4_42_and_43_counting_with_fences_loses_nothing_while_everything_fails(
             let (url, rng, bench) = (proxy.url(&server.url()), rng.fork(), &bench);
             scope.spawn(move || client(number, &url, bench, rng));
         }
-        trouble(&server, &proxies, &bench, rng.fork());
+        nemesis(&server, &proxies, &bench, rng.fork());
     });
     let [acknowledged, refused, failed, naive] =
         [&bench.acknowledged, &bench.refused, &bench.failed, &bench.naive]
@@ -181,7 +211,7 @@ async fn p4_42_and_43_counting_with_fences_loses_nothing_while_everything_fails(
         acknowledged + refused
     );
     println!("{figures}");
-    assert!(acknowledged > 20, "nothing to see: {figures}");
+    assert!(acknowledged > least, "nothing to see: {figures}");
     assert_eq!(bench.register.value(), acknowledged, "updates were lost: {figures}");
     let history = bench.recorder.history();
     check_locks(&history, Exclusion::Required)
