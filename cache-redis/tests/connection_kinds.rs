@@ -14,6 +14,8 @@ use cache_testkit::servers::{RedisCluster, RedisSentinel, RedisServer, Reply};
 
 const SMALL: Call = Call::new(Lane::Small);
 const AGAIN: Call = SMALL.retry(Retry::Once);
+/// The budget of one operation, and what a busy machine may add to it: less than a second budget.
+const BOUND: Duration = Duration::from_millis(250 + 200);
 
 async fn connect(url: &str) -> Connections {
     Connections::connect(&RedisConfig::from_url(url).unwrap()).await.unwrap()
@@ -40,7 +42,7 @@ async fn until<T>(
     loop {
         let begun = Instant::now();
         let answer = call().await;
-        assert!(begun.elapsed() < Duration::from_millis(350), "took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < BOUND, "took {:?}", begun.elapsed());
         match answer {
             Ok(_) => return start.elapsed(),
             Err(error) => assert!(start.elapsed() < limit, "{error:?}"),
@@ -278,7 +280,7 @@ async fn p5_11_a_cluster_node_is_lost() {
         );
         println!("  on it: {on_lost:?}\n  on the others: {on_other:?}");
         let worst = on_lost.worst.max(on_other.worst);
-        assert!(worst < Duration::from_millis(350), "{worst:?}");
+        assert!(worst < BOUND, "{worst:?}");
     }
 }
 
@@ -318,7 +320,7 @@ async fn p5_10_sentinels_name_the_primary() {
     while !replica.try_command(&["INFO", "replication"]).is_ok_and(is_promoted) {
         let call = Instant::now();
         assert!(set(&connections, "key", "2").await.is_err());
-        assert!(call.elapsed() < Duration::from_millis(350));
+        assert!(call.elapsed() < BOUND);
         assert!(begun.elapsed() < Duration::from_secs(15), "no failover");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
