@@ -6,9 +6,9 @@
 //!    Whatever else it answers, it is there.
 //! 2. While open, one call at a time goes through, each [`PAUSE`] after the last one failed. One that
 //!    has not ended after the time that a call may take is not waited for.
-//! 3. What may fail by itself, as the removal of one key does again and again where something is in its
-//!    way, is admitted as others are and takes nobody's turn. That it fails says nothing; that it
-//!    does not closes the breaker.
+//! 3. What may fail by itself, as a removal does again and again where something is in the way of one of
+//!    its keys, is admitted as others are and takes nobody's turn. That it fails says nothing; that
+//!    it does not closes the breaker.
 //! 4. One line is logged per change.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -88,20 +88,17 @@ impl Breaker {
         F: Future<Output = Result<T, CacheError>>,
     {
         let permit = self.admit()?;
-        let result = permit.call(budget, call).await;
+        let result = permit.call(budget, call()).await;
         permit.report(&result);
         result
     }
 
     /// As [`guard`](Self::guard), by rule 3.
-    pub(crate) async fn guard_apart<T, F>(
+    pub(crate) async fn guard_apart<T>(
         &self,
         budget: Duration,
-        call: impl FnOnce() -> F,
-    ) -> Result<T, CacheError>
-    where
-        F: Future<Output = Result<T, CacheError>>,
-    {
+        call: impl Future<Output = Result<T, CacheError>>,
+    ) -> Result<T, CacheError> {
         if self.refuses() {
             return Err(self.refused());
         }
@@ -147,13 +144,14 @@ fn is_absence(error: &CacheError) -> bool {
 
 impl Permit<'_> {
     /// Makes the call, within its budget.
-    async fn call<T, F>(&self, budget: Duration, call: impl FnOnce() -> F) -> Result<T, CacheError>
-    where
-        F: Future<Output = Result<T, CacheError>>,
-    {
+    async fn call<T>(
+        &self,
+        budget: Duration,
+        call: impl Future<Output = Result<T, CacheError>>,
+    ) -> Result<T, CacheError> {
         tokio::select! {
             biased;
-            result = call() => result,
+            result = call => result,
             () = self.breaker.clock.sleep_until(self.begun + budget) => {
                 let message = format!("no answer within {budget:?}");
                 Err(CacheError::new(ErrorKind::Timeout, message))

@@ -6,9 +6,11 @@
 //! 2. Keys have a turn and sweeps have one, a task each: who waits for a key waits for no sweep, nor
 //!    does anybody for a sweep that others have begun.
 //! 3. A turn ends by itself, or with the store: it holds that weakly while the far tier is asked.
-//! 4. A removal that cannot be made smaller may be what fails, and not the far tier: it is tried apart
-//!    from the circuit breaker. Turns that fail are apart by more and more, until the breaker
-//!    closes or a turn goes well: so one removal that goes on failing is not tried with every call.
+//! 4. A removal may be what fails, and not the far tier: it is tried apart from the circuit breaker, and
+//!    one of many keys is tried key by key. What fails goes behind the rest: a turn ends where nothing
+//!    but failures are, and the next one begins with others. Turns that fail are apart by more and
+//!    more, until the breaker closes or a turn goes well: so one removal that goes on failing is not
+//!    tried with every call.
 
 use std::collections::VecDeque;
 use std::future::ready;
@@ -34,8 +36,9 @@ const SWEEP_BUDGET: Duration = Duration::from_secs(3_600);
 /// How many calls of a kind are under way together.
 const AT_ONCE: usize = 16;
 
-/// How many removals may fail in a row before a turn ends.
-const FAILURES: usize = 5;
+/// How many removals of one key or prefix may fail in a row before a turn ends: if they take as long as
+/// one call may, and if they take less.
+const FAILURES: (usize, usize) = (5, 256);
 
 /// Between turns that fail: the first pause, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
@@ -186,43 +189,29 @@ impl Inner {
             Selector::Keys(_) => self.terms.far_timeout,
             _ => SWEEP_BUDGET,
         };
-        let is_one = !matches!(what, Selector::Keys(keys) if keys.len() > 1);
-        let removal = async move {
-            match is_one {
-                true => breaker.guard_apart(budget, || far.remove(what)).await,
-                false => breaker.guard(budget, || far.remove(what)).await,
-            }
-        };
+        let removal = async move { breaker.guard_apart(budget, far.remove(what)).await };
         Some(self.terms.spanned(Asked::selected("replay", what), removal))
     }
 
-    /// What is left of it to be tried: nothing, if the far tier has it now or never will; each half by
-    /// itself, as one key may be what fails; `Err` if it is one, and stays owed.
-    fn replayed(
-        &self,
-        batch: Batch,
-        answer: Result<Option<u64>, CacheError>,
-    ) -> Result<Vec<Batch>, ()> {
-        let Err(error) = answer else {
-            // The bus may be lost for longer: that keeps nobody from the far tier.
-            self.owe_bus(&batch.what);
-            self.missed.done(&batch);
-            self.turns.of(batch.kind()).went_well.send_replace(true);
-            return Ok(Vec::new());
-        };
-        match batch.halves() {
-            Ok(halves) => Ok(halves.into()),
-            Err(batch) if is_refused(&error) => {
+    /// Nothing is left of it if the far tier has it now, or never will; else it stays owed.
+    fn replayed(&self, batch: Batch, answer: Result<Option<u64>, CacheError>) -> Result<(), Batch> {
+        match answer {
+            Ok(_) => {
+                // The bus may be lost for longer: that keeps nobody from the far tier.
+                self.owe_bus(&batch.what);
+                self.missed.done(&batch);
+                self.turns.of(batch.kind()).went_well.send_replace(true);
+                Ok(())
+            }
+            Err(_) if batch.is_many() => Err(batch),
+            Err(error) if is_refused(&error) => {
                 tracing::error!(%error, "the far tier refuses an invalidation for good");
                 self.missed.give_up(&batch);
-                Ok(Vec::new())
+                Ok(())
             }
-            Err(batch) => {
-                if batch.kind() == Kind::Keys {
-                    // The youngest from now on: others are tried before it.
-                    self.missed.add(&batch.what);
-                }
-                Err(())
+            Err(_) => {
+                self.missed.postpone(&batch);
+                Err(batch)
             }
         }
     }
@@ -310,47 +299,67 @@ async fn replay(weak: Weak<Inner>, kind: Kind, turn: OwnedMutexGuard<()>) {
 }
 
 /// Replays all that is owed of a kind; true if the far tier has that then, `None` if the store is gone.
-/// One removal that fails does not keep the others from being tried.
 async fn replay_all(weak: &Weak<Inner>, kind: Kind) -> Option<bool> {
     loop {
-        let (batches, mut went_well) = (weak.upgrade()?.missed.batches_of(kind), true);
-        let mut failures = 0;
+        let batches = weak.upgrade()?.missed.batches_of(kind);
         if batches.is_empty() {
             tracing::debug!("the far tier has what it had missed of invalidations");
             return Some(true);
         }
-        let mut batches = VecDeque::from(batches);
-        if weak.upgrade()?.far_breaker.is_open()
-            && let Some(first) = batches.pop_front()
-        {
-            // By itself: if one of many fails, it would seem that the far tier still does not answer.
-            match first.first_apart() {
-                Ok(parts) => parts.into_iter().rev().for_each(|part| batches.push_front(part)),
-                Err(one) => batches.push_front(one),
-            }
-        }
-        while let Some(batch) = batches.pop_front() {
-            let replay = weak.upgrade()?.replay_of(&batch.what)?;
-            let answer = replay.await;
-            let inner = weak.upgrade()?;
-            match inner.replayed(batch, answer) {
-                Ok(left) => {
-                    batches.extend(left);
-                    failures = 0;
-                }
-                Err(()) => {
-                    went_well = false;
-                    failures += 1;
-                }
-            }
-            if inner.far_breaker.is_open() || failures == FAILURES {
-                return Some(false);
-            }
-        }
-        if !went_well {
+        if !replay_each(weak, batches).await? {
             return Some(false);
         }
     }
+}
+
+/// Replays these, rule 4; true if that went well.
+async fn replay_each(weak: &Weak<Inner>, batches: Vec<Batch>) -> Option<bool> {
+    let (clock, patience, is_open) = {
+        let inner = weak.upgrade()?;
+        (inner.clock.clone(), inner.terms.far_timeout, inner.far_breaker.is_open())
+    };
+    let mut steps = steps(batches, is_open);
+    let (mut went_well, mut failures, mut succeeded_at) = (true, 0, clock.now());
+    while let Some(step) = steps.pop_front() {
+        let size = step.len();
+        let tried = join_all(step.into_iter().map(|batch| replay_one(weak, batch))).await;
+        let tried: Option<Vec<_>> = tried.into_iter().collect();
+        let failed: Vec<_> = tried?.into_iter().filter_map(Result::err).collect();
+        if failed.len() < size {
+            (failures, succeeded_at) = (0, clock.now());
+        }
+        let (many, ones): (Vec<_>, Vec<_>) = failed.into_iter().partition(Batch::is_many);
+        for batch in many {
+            batch.ones(AT_ONCE).into_iter().rev().for_each(|ones| steps.push_front(ones));
+        }
+        went_well &= ones.is_empty();
+        failures += ones.len();
+        let is_slow = succeeded_at.until(clock.now()) >= patience;
+        let most = if is_slow { FAILURES.0 } else { FAILURES.1 };
+        if failures >= most || weak.upgrade()?.far_breaker.is_open() {
+            return Some(false);
+        }
+    }
+    Some(went_well)
+}
+
+/// What is tried at a time. While the breaker is open that is first of all one key: whether the far
+/// tier answers again.
+fn steps(batches: Vec<Batch>, is_open: bool) -> VecDeque<Vec<Batch>> {
+    let mut steps: VecDeque<_> = batches.into_iter().map(|batch| vec![batch]).collect();
+    if is_open {
+        let first = steps.pop_front().into_iter().flatten();
+        let parts: Vec<_> = first.flat_map(Batch::first_apart).collect();
+        parts.into_iter().rev().for_each(|part| steps.push_front(vec![part]));
+    }
+    steps
+}
+
+/// Tries one, without holding on to the store meanwhile; it is given back if it failed.
+async fn replay_one(weak: &Weak<Inner>, batch: Batch) -> Option<Result<(), Batch>> {
+    let replay = weak.upgrade()?.replay_of(&batch.what)?;
+    let answer = replay.await;
+    Some(weak.upgrade()?.replayed(batch, answer))
 }
 
 /// The far tier has not been asked.

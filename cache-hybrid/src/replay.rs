@@ -63,26 +63,29 @@ impl Kind {
 }
 
 impl Batch {
-    /// Two of half as many keys each, if there is more than one.
-    pub(crate) fn halves(self) -> Result<[Self; 2], Self> {
-        let half = self.numbers.len() / 2;
-        self.parted(half)
+    /// Whether it is more than one key.
+    pub(crate) fn is_many(&self) -> bool {
+        self.numbers.len() > 1
     }
 
-    /// The first of its keys, and the others, if there is more than one.
-    pub(crate) fn first_apart(self) -> Result<[Self; 2], Self> {
-        self.parted(1)
-    }
-
-    fn parted(self, at: usize) -> Result<[Self; 2], Self> {
-        match self {
-            Self { what: Selector::Keys(mut keys), mut numbers } if keys.len() > 1 => {
-                let (rest, rest_numbers) = (keys.split_off(at), numbers.split_off(at));
-                let of = |keys, numbers| Self { what: Selector::Keys(keys), numbers };
-                Ok([of(keys, numbers), of(rest, rest_numbers)])
+    /// The first of its keys, and the others.
+    pub(crate) fn first_apart(mut self) -> Vec<Self> {
+        match &mut self.what {
+            Selector::Keys(keys) if keys.len() > 1 => {
+                let (others, numbers) = (keys.split_off(1), self.numbers.split_off(1));
+                vec![self, Self { what: Selector::Keys(others), numbers }]
             }
-            one => Err(one),
+            _ => vec![self],
         }
+    }
+
+    /// Each of its keys by itself, so many at a time.
+    pub(crate) fn ones(self, at_once: usize) -> Vec<Vec<Self>> {
+        let Selector::Keys(keys) = self.what else { return vec![vec![self]] };
+        let one = |(key, number)| Self { what: Selector::Keys(vec![key]), numbers: vec![number] };
+        let mut ones = keys.into_iter().zip(self.numbers).map(one);
+        let at_a_time = || Some(ones.by_ref().take(at_once).collect());
+        std::iter::from_fn(at_a_time).take_while(|ones: &Vec<_>| !ones.is_empty()).collect()
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -316,6 +319,16 @@ impl Replay {
         let mut queue = self.queue.lock();
         batch.numbers.iter().for_each(|number| queue.forget(*number));
         self.len.store(queue.kept.len(), Ordering::Release);
+    }
+
+    /// It has failed: others are tried before it.
+    pub(crate) fn postpone(&self, batch: &Batch) {
+        let mut queue = self.queue.lock();
+        for number in &batch.numbers {
+            if let Some(what) = queue.kept.get(number).cloned() {
+                queue.keep(what);
+            }
+        }
     }
 
     /// It is refused, whenever it is tried.

@@ -125,15 +125,35 @@ fn a_sweep_is_not_lost_to_the_keys_that_it_covers() {
 }
 
 #[test]
-fn halves_have_all_keys_and_end() {
+fn parts_have_all_keys_and_their_numbers() {
     let replay = Replay::new(10);
     replay.add(&keys(&["a", "b", "c"]));
-    let [one, two] = replay.batches().remove(0).halves().ok().unwrap();
-    assert_eq!((one.what.clone(), two.what.clone()), (keys(&["a"]), keys(&["b", "c"])));
-    assert!(one.halves().is_err_and(|one| {
-        replay.done(&one);
-        replay.owed(["a"]) == Owed::Nothing && replay.owed(["b"]) == Owed::Key
-    }));
-    replay.done(&two);
+    let whole = || replay.batches().remove(0);
+    let of = |batches: &[Batch]| batches.iter().map(|batch| batch.what.clone()).collect::<Vec<_>>();
+    assert_eq!(of(&whole().first_apart()), [keys(&["a"]), keys(&["b", "c"])]);
+    let ones = whole().ones(2);
+    assert_eq!(of(&ones[0]), [keys(&["a"]), keys(&["b"])]);
+    assert_eq!((ones.len(), of(&ones[1])), (2, vec![keys(&["c"])]));
+    assert!(whole().is_many() && !ones[1][0].is_many());
+    replay.done(&ones[0][1]);
+    assert_eq!((replay.owed(["b"]), drain(&replay)), (Owed::Nothing, vec![keys(&["a", "c"])]));
+}
+
+#[test]
+fn what_is_postponed_is_the_youngest_and_no_more() {
+    let replay = Replay::new(3);
+    for prefix in ["a", "b"] {
+        replay.add(&Selector::Prefix(prefix.into()));
+    }
+    replay.add(&keys(&["a1"]));
+    let sweeps = replay.batches_of(Kind::Sweeps);
+    replay.postpone(&sweeps[0]);
+    // What covers it is tried again: that is no reason to forget it.
+    assert_eq!((replay.len(), replay.dropped()), (3, 0));
+    let [a, b] = ["a", "b"].map(|prefix| Selector::Prefix(prefix.into()));
+    assert_eq!(drain(&replay), [keys(&["a1"]), b, a]);
+    // What has been done meanwhile stays so.
+    replay.postpone(&sweeps[1]);
     assert_eq!(replay.len(), 0);
+    assert!(replay.batches().is_empty());
 }

@@ -66,7 +66,8 @@ impl TieredStore {
 
     /// Tells of what was written and is to be told together with others, and tries once what is owed
     /// to the far tier and to the bus, or waits for what is being tried: before the process or its
-    /// connections end. It takes a second at most. What fails, or would take longer, stays owed for as long as the store is there.
+    /// connections end. It takes a second at most. What fails, or would take longer, stays owed for as
+    /// long as the store is there.
     ///
     /// # Cancel safety
     ///

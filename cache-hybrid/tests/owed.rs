@@ -308,6 +308,74 @@ async fn p5_a_key_whose_removal_goes_on_failing_keeps_nobody_from_the_far_tier()
     assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
 }
 
+/// As with a cluster of which one node is away: half of what is owed goes on failing.
+#[tokio::test]
+async fn p5_many_whose_removal_goes_on_failing_keep_no_other_waiting() {
+    const EACH: usize = 300;
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    fleet.far_is_down();
+    for start in ["away", "there"] {
+        for id in 0..EACH {
+            assert!(a.cache.invalidate(&format!("{start}:{id}")).await.is_err());
+        }
+    }
+    fleet.faults.heal();
+    fleet.faults.when(|operation| removes(operation, "away:")).fail(ErrorKind::Unavailable);
+    fleet.faults.forget_operations();
+    for turn in 0..4 {
+        fleet.clock.advance(Duration::from_millis(1_000));
+        let_others_run().await;
+        assert_eq!(a.get("other").await, None, "turn {turn}");
+        assert!(!a.cache.tiers().tier_stats().far_open, "turn {turn}");
+    }
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, EACH);
+    for id in 0..EACH {
+        assert_eq!(a.get(&format!("there:{id}")).await, None);
+    }
+    // Nor is the far tier flooded with what is in vain.
+    let calls = fleet.faults.count(|operation| removes(operation, "away:"));
+    assert!(calls < 4 * 2 * EACH, "{calls}");
+    fleet.faults.heal();
+    fleet.retry().await;
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
+
+/// Also of what has to be looked for: each turn begins with others.
+#[tokio::test]
+async fn p5_sweeps_that_go_on_failing_keep_no_other_waiting() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    fleet.far_is_down();
+    for id in 0..12 {
+        assert!(a.cache.invalidate_prefix(&format!("away:{id}:")).await.is_err());
+    }
+    assert!(a.cache.invalidate_prefix("there:").await.is_err());
+    fleet.faults.heal();
+    fleet.faults.when(|operation| removes(operation, "away:")).fail(ErrorKind::Unavailable);
+    for turn in 0..4 {
+        fleet.clock.advance(Duration::from_millis(1_000));
+        let_others_run().await;
+        assert_eq!(a.get("other").await, None, "turn {turn}");
+    }
+    assert_eq!(a.get("there:1").await, None);
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 12);
+    fleet.faults.heal();
+    fleet.retry().await;
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
+
+/// Whether it removes something that begins so.
+fn removes(operation: &Operation, start: &str) -> bool {
+    match operation {
+        Operation::Remove { what: Selector::Keys(keys) } => {
+            keys.iter().any(|key| key.starts_with(start))
+        }
+        Operation::Remove { what: Selector::Prefix(prefix) } => prefix.starts_with(start),
+        _ => false,
+    }
+}
+
 /// At shutdown it is not begun again, and waited for as any other.
 #[tokio::test]
 async fn p5_a_flush_waits_for_a_sweep_that_others_have_begun() {

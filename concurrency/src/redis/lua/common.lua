@@ -37,9 +37,10 @@ end
 
 -- Tells the process of this token its fence, as it has the lock, or that it is `lost` and, in the next
 -- line, under which fence. Processes of other versions hear it too: whatever it is, it begins with the
--- token, and the rest is as it was or none that they know. Answers how many have heard: of those who listen to this server, not to its replicas. Those would be told of
--- what nobody here has heard, and what therefore is no grant. PUBLISH counts those as well who listen
--- to a pattern, and are no process of ours; so it is asked before, by whom that may ask.
+-- token, and the rest is as it was or none that they know. Answers how many have heard: of those who
+-- listen to this server, not to its replicas. Those would be told of what nobody here has heard, and
+-- what therefore is no grant. PUBLISH counts those as well who listen to a pattern, and are no process
+-- of ours; so it is asked before, by whom that may ask.
 local function tell(token, what)
   local channel = channels .. string.sub(token, 1, 36)
   if counted then
