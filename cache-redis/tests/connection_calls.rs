@@ -224,6 +224,12 @@ async fn only_what_may_run_twice_is_repeated() {
     let error = connections.script::<u64>(SMALL, &script, &["script"], &[]).await.expect_err("cut");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(server.command(&["GET", "script"]), "2");
+    // That the server does not know the script is a reply as well.
+    server.command(&["SCRIPT", "FLUSH"]);
+    cut_next_reply(7).await;
+    let error = connections.script::<u64>(SMALL, &script, &["script"], &[]).await.expect_err("cut");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(server.command(&["GET", "script"]), "2");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use cache_testkit::servers::{Direction, FaultProxy, RedisServer};
 
 const SMALL: Call = Call::new(Lane::Small);
 const BUDGET: Duration = Duration::from_millis(250);
-const SLACK: Duration = Duration::from_millis(200);
+const SLACK: Duration = Duration::from_millis(100);
 const HEAL: Duration = Duration::from_secs(2);
 
 fn config(url: &str) -> RedisConfig {

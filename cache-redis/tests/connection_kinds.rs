@@ -14,8 +14,8 @@ use cache_testkit::servers::{RedisCluster, RedisSentinel, RedisServer, Reply};
 
 const SMALL: Call = Call::new(Lane::Small);
 const AGAIN: Call = SMALL.retry(Retry::Once);
-/// The budget of one operation, and what a busy machine may add to it: less than a second budget.
-const BOUND: Duration = Duration::from_millis(250 + 200);
+/// The budget of one operation, and what a busy machine adds to it.
+const BOUND: Duration = Duration::from_millis(250 + 100);
 
 async fn connect(url: &str) -> Connections {
     Connections::connect(&RedisConfig::from_url(url).unwrap()).await.unwrap()

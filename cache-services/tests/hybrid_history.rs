@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use cache_core::{CacheServiceExt, Policy, Selector};
 use cache_redis::RedisBus;
 use cache_testkit::history::{Action, Client, Database, History, Mode, Recorder, explore, find};
-use cache_testkit::{Direction, FaultProxy, RedisServer, eventually_async};
+use cache_testkit::{Direction, FaultProxy, RedisServer};
 use fastrand::Rng;
 use nodes::{CHANNEL, Node, Parts, config, name, overheard, patient, told};
 use planted::{Bug, Planted};
@@ -264,8 +264,7 @@ async fn history_with(bug: Bug, seed: u64, telling: Telling, calm: bool) -> Hist
     // On record once more, now that all is told.
     for client in clients {
         for key in KEYS {
-            // A busy machine may need longer than these nodes have patience.
-            eventually_async(async || client.get(key).await.is_ok()).await;
+            client.get(key).await.unwrap();
         }
     }
     recorder.history()

@@ -59,10 +59,9 @@ async fn p4_29_a_long_pause_of_redis_ends_the_section_before_it_is_back() {
     let outcome = tokio::time::timeout(Duration::from_secs(3), section);
     let error = outcome.await.expect("it ends while Redis is away").unwrap_err();
     assert_eq!(error.kind(), LockErrorKind::LeaseLost);
-    // From when the lock was had: how long the machine takes to give it is not what is tested, nor what
-    // a busy one adds to a timer. The server is paused until then.
+    // From when the lock was had: how long the machine takes to give it is not what is tested.
     let late = ends.get().expect("it got there").elapsed();
-    assert!(late < Duration::from_millis(300), "{late:?} late");
+    assert!(late < Duration::from_millis(100), "{late:?} late");
     server.resume();
     let taken = async || {
         let guard = locks.acquire("k", &lease(600)).await;
@@ -228,7 +227,7 @@ async fn p4_38_a_redis_that_takes_no_writes_is_not_waited_for_beyond_the_wait() 
     server.command(&["CLIENT", "PAUSE", "3000", "WRITE"]);
     let newcomer = acquire(&newcomer, "another");
     // The time for one operation, and what a busy machine takes.
-    let (operation, slack) = (Duration::from_millis(250), Duration::from_millis(250));
+    let (operation, slack) = (Duration::from_millis(250), Duration::from_millis(50));
     let (outcome, took) = waiter.await.unwrap();
     // It has had answers, and bears with Redis until its time is over.
     let ends = [Err(LockErrorKind::Unavailable), Err(LockErrorKind::Timeout)];
@@ -392,7 +391,7 @@ async fn p4_29_a_holder_that_was_handed_the_lock_ends_before_redis_is_back() {
     let error = outcome.expect("it ends while Redis is away").unwrap_err();
     assert_eq!(error.kind(), LockErrorKind::LeaseLost);
     let late = ends.get().expect("it got there").elapsed();
-    assert!(late < Duration::from_millis(300), "{late:?} late");
+    assert!(late < Duration::from_millis(100), "{late:?} late");
     server.resume();
     let taken = async || {
         let guard = first.acquire("k", &lease(600)).await;

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 pub const LASTING: Duration = Duration::from_secs(3_600);
 /// How long one operation may take.
 pub const BUDGET: Duration = Duration::from_millis(250);
-/// What a busy machine may add to it: less than a second budget.
-pub const SLACK: Duration = Duration::from_millis(200);
+/// What a busy machine adds to it.
+pub const SLACK: Duration = Duration::from_millis(100);
 /// How soon everything is well again once the server is.
 pub const HEAL: Duration = Duration::from_secs(2);
 

@@ -22,7 +22,7 @@ pub(super) const PERIODS: &[&str] =
     &["SENTINEL", "DEBUG", "PING-PERIOD", "400", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200"];
 
 /// How long a failover may take; it takes one to three seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A primary with a replica, watched by sentinels; gone when dropped.
 ///
@@ -61,7 +61,7 @@ impl RedisSentinel {
     /// # Panics
     ///
     /// As [`RedisServerBuilder::start`](super::RedisServerBuilder::start); if there is no sentinel;
-    /// if they do not know each other within 60 s.
+    /// if they do not know each other within 20 s.
     #[must_use]
     pub fn with_sentinels(sentinels: usize) -> Self {
         assert!(sentinels > 0, "there has to be a sentinel");
@@ -133,7 +133,7 @@ impl RedisSentinel {
     ///
     /// # Panics
     ///
-    /// If that does not come about within 60 s, or the sentinel refuses, such as when the replica
+    /// If that does not come about within 20 s, or the sentinel refuses, such as when the replica
     /// is gone.
     #[track_caller]
     pub fn failover(&self) {
@@ -164,7 +164,7 @@ impl RedisSentinel {
     ///
     /// # Panics
     ///
-    /// If that does not come about within 60 s.
+    /// If that does not come about within 20 s.
     #[track_caller]
     pub fn wait_until_promoted(&self) -> &RedisServer {
         wait_until("there is a primary", PATIENCE, || {
@@ -181,7 +181,7 @@ impl RedisSentinel {
     ///
     /// # Panics
     ///
-    /// If that does not come about within 60 s.
+    /// If that does not come about within 20 s.
     #[track_caller]
     pub fn wait_until_in_step(&self) {
         wait_until("primary and replica are in step", PATIENCE, || {
