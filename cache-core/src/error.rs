@@ -112,6 +112,21 @@ impl CacheError {
         self
     }
 
+    /// Says in front of what happened where that was, such as the setting that led there.
+    ///
+    /// ```
+    /// use cache_core::{CacheError, ErrorKind};
+    ///
+    /// let error = CacheError::new(ErrorKind::Config, "no port").with_context("REDIS_URL");
+    /// assert_eq!(error.to_string(), "configuration: REDIS_URL: no port");
+    /// ```
+    #[must_use]
+    pub fn with_context(mut self, context: impl fmt::Display) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        inner.message = format!("{context}: {}", inner.message);
+        self
+    }
+
     /// Says whether the same call may succeed later.
     #[must_use]
     pub fn with_retryable(mut self, retryable: bool) -> Self {

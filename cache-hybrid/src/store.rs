@@ -22,6 +22,9 @@ use crate::stats::{TierStats, read};
 /// How long a flush takes at most.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// Between two looks at whether the near tier may be served.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// A near tier in the process, a far one that nodes share, and a bus between the nodes.
 ///
 /// The engine over it, [`HybridCache`](crate::HybridCache), is what services use. By itself it is a
@@ -61,6 +64,32 @@ impl TieredStore {
             bus_losses: read(&counters.bus_losses),
             replays_pending: missed.len() + untold.len(),
             replays_dropped: missed.dropped() + untold.dropped(),
+        }
+    }
+
+    /// Waits until the near tier may be served: until the bus is up, and what was kept before is gone.
+    /// Calls need not wait for that, they are answered by the far tier until then; a service that wants
+    /// its first entries kept near waits, for as long as it likes. Without a bus it returns at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing: drop it at will.
+    ///
+    /// ```
+    /// use cache_hybrid::HybridCache;
+    /// use cache_quick::QuickCacheService;
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cache_core::CacheError> {
+    /// let cache = HybridCache::builder().near(Arc::new(QuickCacheService::default())).build()?;
+    /// let ready = tokio::time::timeout(Duration::from_millis(250), cache.tiers().ready()).await;
+    /// assert!(ready.is_ok());
+    /// # Ok(()) }
+    /// ```
+    pub async fn ready(&self) {
+        // That a bus is up is heard of, that it is proven to be is not.
+        while !self.0.trust.serves() {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

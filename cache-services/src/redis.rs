@@ -6,10 +6,10 @@ use std::time::Duration;
 use cache_concurrency::RedisConcurrencyService;
 use cache_core::CacheError;
 use cache_hybrid::HybridCache;
-use cache_redis::{Connections, RedisBus, RedisConfig, RedisStore};
+use cache_redis::{Call, Connections, Lane, RedisBus, RedisConfig, RedisStore};
 
 use crate::builder;
-use crate::parts::{Cache, Locks, Parts, Redis};
+use crate::parts::{Cache, Locks, Near, Parts, Redis};
 use crate::{CacheConfig, CacheServices};
 
 /// How errors name the setting.
@@ -35,7 +35,13 @@ pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServic
     let locks = RedisConcurrencyService::builder(connections.clone());
     let locks = locks.traced_keys(config.traced_keys).build().map_err(named)?;
     let bus = RedisBus::new(connections.clone()).map_err(named)?;
-    let cache = hybrid(config, connections.clone(), bus.clone())?;
+    let (cache, near) = hybrid(config, connections.clone(), bus.clone())?;
+    if !config.start_degraded {
+        // So that the first entries are kept near. A bus that is not up by then says so itself.
+        let patience = connections.budget(Call::new(Lane::Small));
+        let _ = tokio::time::timeout(patience, cache.tiers().ready()).await;
+    }
+    let cache = Cache::Hybrid(cache, near);
     let redis = Some(Redis { connections, bus });
     let parts = Parts { cache, locks: Locks::Redis(locks), redis };
     Ok(CacheServices::new(parts, config))
@@ -47,7 +53,7 @@ fn hybrid(
     config: &CacheConfig,
     connections: Connections,
     bus: RedisBus,
-) -> Result<Cache, CacheError> {
+) -> Result<(HybridCache, Near), CacheError> {
     let far = RedisStore::new(connections).with_bus(&bus);
     let near = builder::near(config);
     let mut tiers = HybridCache::builder();
@@ -62,12 +68,10 @@ fn hybrid(
         .grace(config.near_grace)
         .traced_keys(config.traced_keys)
         .build()?;
-    Ok(Cache::Hybrid(cache, near))
+    Ok((cache, near))
 }
 
 /// The same error, which names the setting that led there.
 fn named(error: CacheError) -> CacheError {
-    CacheError::new(error.kind(), format!("{SETTING}: {error}"))
-        .with_retryable(error.is_retryable())
-        .with_source(error)
+    error.with_context(SETTING)
 }

@@ -33,6 +33,16 @@ async fn two_instances_share_entries_and_locks() {
 }
 
 #[tokio::test]
+async fn what_is_stored_first_is_kept_near() {
+    let server = RedisServer::start();
+    let services = CacheServices::from_config(config(&server)).await.unwrap();
+    services.cache().set("org:acme", "gold", None).await.unwrap();
+    assert_eq!(services.cache().get::<String>("org:acme").await.unwrap().as_deref(), Some("gold"));
+    let stats = services.cache().stats();
+    assert_eq!((stats.local_hits, stats.remote_hits), (1, 0));
+}
+
+#[tokio::test]
 async fn namespaces_are_apart() {
     let server = RedisServer::start();
     let named = |namespace: &str| CacheConfig { namespace: namespace.into(), ..config(&server) };

@@ -13,10 +13,12 @@ fn manual() -> (LocalConcurrencyService, ManualClock) {
 }
 
 mod local {
-    cache_testkit::concurrency_conformance!(|| async {
+    fn harness() -> super::LockHarness {
         let (locks, clock) = super::manual();
         super::LockHarness::new(locks).with_clock(clock)
-    });
+    }
+
+    cache_testkit::concurrency_conformance!(harness);
 }
 
 /// As a backend without a manual clock runs it: a few leases of 400 ms pass in real time.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::error::{LockError, LockErrorKind};
 
-/// The shortest lease: below it, scheduling alone would lose locks.
-const MIN_LEASE: Duration = Duration::from_millis(10);
+/// The shortest lease and hold: below it, scheduling alone would lose locks.
+const SHORTEST: Duration = Duration::from_millis(10);
 /// Unless set, a lock may be held for this many leases.
 const DEFAULT_HOLD_LEASES: u32 = 10;
 
@@ -50,17 +50,26 @@ impl LockOptions {
         self
     }
 
-    /// The longest time the lock may be held, renewals included; 10 leases, at least one.
+    /// The longest time the lock may be held, renewals included; 10 leases, at least 10 ms. Shorter than
+    /// the lease, it is the lease as well.
     #[must_use]
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = Some(max_hold);
         self
     }
 
-    /// The lease asked for.
+    /// The lease: as set, or the longest hold if that is shorter.
+    ///
+    /// ```
+    /// use cache_core::LockOptions;
+    /// use std::time::Duration;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// assert_eq!(LockOptions::default().max_hold(second).lease_duration(), second);
+    /// ```
     #[must_use]
     pub fn lease_duration(&self) -> Duration {
-        self.lease
+        self.max_hold.map_or(self.lease, |max_hold| self.lease.min(max_hold))
     }
 
     /// How long a caller waits.
@@ -95,12 +104,11 @@ impl LockOptions {
     /// assert_eq!(error.to_string(), "configuration: lease is 0ns; it must be at least 10ms");
     /// ```
     pub fn validate(&self) -> Result<(), LockError> {
-        let max_hold = self.max_hold_duration();
-        if self.lease < MIN_LEASE {
-            return Err(too_short("lease", self.lease, &format!("{MIN_LEASE:?}")));
-        }
-        if max_hold < self.lease {
-            return Err(too_short("max_hold", max_hold, &format!("the lease, {:?}", self.lease)));
+        for (option, value) in [("lease", Some(self.lease)), ("max_hold", self.max_hold)] {
+            if let Some(value) = value.filter(|value| *value < SHORTEST) {
+                let message = format!("{option} is {value:?}; it must be at least {SHORTEST:?}");
+                return Err(LockError::new(LockErrorKind::Config, message));
+            }
         }
         Ok(())
     }
@@ -115,9 +123,4 @@ impl Default for LockOptions {
             max_hold: None,
         }
     }
-}
-
-fn too_short(option: &str, value: Duration, least: &str) -> LockError {
-    let message = format!("{option} is {value:?}; it must be at least {least}");
-    LockError::new(LockErrorKind::Config, message)
 }

@@ -98,9 +98,7 @@ impl Dialer {
         load: &Load,
     ) -> Result<Result<Opened, RedisError>, CacheError> {
         let progress = Progress::new();
-        let refused = |error: io::Error| {
-            unavailable(&endpoint.to_string(), &describe(&error)).with_source(error)
-        };
+        let refused = |error: io::Error| unavailable(&endpoint.to_string(), &describe(&error));
         let multiplexed = match (endpoint, &self.tls) {
             (Endpoint::Unix(path), _) => {
                 let stream = UnixStream::connect(path).await.map_err(refused)?;
@@ -125,7 +123,6 @@ impl Dialer {
                     };
                     CacheError::new(kind, format!("{endpoint}: TLS failed: {error}"))
                         .with_retryable(true)
-                        .with_source(error)
                 })?;
                 multiplex(stream, setup, load).await
             }

@@ -178,15 +178,17 @@ async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, cou
             let first = first_answer(redis, &names, &token).await;
             drop(gate);
             let again = matches!(&first, Err((_, true)));
-            if let Err((error, _)) = &first {
+            if let Err((error, _)) = &first
+                && error.kind() == LockErrorKind::LeaseLost
+                && !lost
+            {
+                bump(&counters.leases_lost);
+            }
+            // Whoever has dropped the guard is not there to know.
+            if let Err(Err(error)) = told.send(first.map_err(|(error, _)| error)) {
                 let lock = &names.lock;
                 tracing::warn!(lock, %error, again, "a lock was not given back in order");
-                if error.kind() == LockErrorKind::LeaseLost && !lost {
-                    bump(&counters.leases_lost);
-                }
             }
-            // Whoever has dropped the guard does not want to know.
-            let _ = told.send(first.map_err(|(error, _)| error));
             if again {
                 give_up(redis, clock, &names, &token, until).await;
             }

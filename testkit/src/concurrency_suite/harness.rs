@@ -1,6 +1,7 @@
 //! What a behaviour is given, and how it is run.
 
 use std::fmt;
+use std::future::{IntoFuture, Ready, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -152,6 +153,16 @@ impl LockHarness {
     }
 }
 
+/// A harness is its own future, so that a factory need not be async.
+impl IntoFuture for LockHarness {
+    type Output = Self;
+    type IntoFuture = Ready<Self>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        ready(self)
+    }
+}
+
 impl fmt::Debug for LockHarness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockHarness")
@@ -173,7 +184,7 @@ pub fn run_lock_behaviour<M, B>(
     factory: impl FnOnce() -> M,
     behaviour: impl FnOnce(LockHarness) -> B,
 ) where
-    M: Future<Output = LockHarness>,
+    M: IntoFuture<Output = LockHarness>,
     B: Future<Output = ()>,
 {
     if !declared.has(needs) {

@@ -60,17 +60,21 @@ pub async fn p4_16_a_lease_that_is_not_renewed_ends(h: LockHarness) {
     h.hold(&key).await.release().await.unwrap();
 }
 
-/// A lock whose one lease is as long as it may be held at most was held for that.
+/// A lock whose one lease is as long as it may be held at most, or would be longer, was held for that.
 pub async fn p4_16_a_lease_as_long_as_max_hold_ends_as_that(h: LockHarness) {
-    for renew in [false, true] {
-        let (key, h2) = (h.key(&format!("longest {renew}")), h.clone());
-        let options = LockOptions::default().lease(LEASE).max_hold(LEASE).renew(renew);
+    for (renew, lease) in [(false, LEASE), (true, LEASE), (false, 60 * LEASE), (true, 60 * LEASE)] {
+        let (key, h2) = (h.key(&format!("longest {renew} {lease:?}")), h.clone());
+        let options = LockOptions::default().lease(lease).max_hold(LEASE).renew(renew);
         let section = async {
             h2.pass(LEASE).await;
             pending::<()>().await;
         };
         let error = h.service.with_lock_opts(&key, &options, |_| section).await.unwrap_err();
-        assert_eq!(error.kind(), LockErrorKind::MaxHoldExceeded, "renewed: {renew}");
+        assert_eq!(error.kind(), LockErrorKind::MaxHoldExceeded, "renewed: {renew}, {lease:?}");
+        // Nor does it outlast a holder that is not there to give it back.
+        let guard = h.service.acquire(&key, &options).await.unwrap();
+        assert!(guard.remaining() <= LEASE);
+        guard.release().await.unwrap();
     }
 }
 

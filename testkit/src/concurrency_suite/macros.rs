@@ -2,19 +2,19 @@
 
 /// Makes a `#[test]` of every behaviour of the lock contract.
 ///
-/// The first argument makes a backend: a closure that returns a future of a
+/// The first argument makes a backend: a function or a closure, async or not, that returns a
 /// [`LockHarness`](crate::concurrency_suite::LockHarness). The second says what the backend can
 /// do, [everything](crate::concurrency_suite::LockCapabilities::ALL) if it is left out. What is
 /// declared and has no test does not compile. Put it in a module of its own for each backend.
 #[macro_export]
 macro_rules! concurrency_conformance {
-    ($factory:expr) => {
+    ($factory:expr $(,)?) => {
         $crate::concurrency_conformance!(
             $factory,
             $crate::concurrency_suite::LockCapabilities::ALL
         );
     };
-    ($factory:expr, $capabilities:expr) => {
+    ($factory:expr, $capabilities:expr $(,)?) => {
         $crate::__lock_tests! { ($factory, $capabilities)
             Exclusion: p4_01_a_free_lock_runs_the_section;
             Exclusion: p4_02_a_held_lock_is_not_waited_for_by_try;
