@@ -12,10 +12,17 @@ use crate::peers::{PEERS, Setting};
 const HITS: usize = 1_000;
 
 pub(crate) fn run(bench: &Bench) {
+    for size in bench.arguments.sizes_or(&[Size::SMALL, Size::LARGE]) {
+        of_size(bench, size);
+    }
+}
+
+fn of_size(bench: &Bench, size: Size) {
     let (runtime, url) = (&bench.runtime, bench.server.url());
-    let size = bench.arguments.sizes_or(&[Size::SMALL])[0];
-    let title = format!("Allocations of a hit, values of {}", size.name());
-    let mut table = Table::new("near/allocations", title, &["allocations", "bytes"]);
+    let name = size.name();
+    let title = format!("Allocations of a hit, {HITS} keys, values of {name}");
+    let id = format!("near/allocations/{name}");
+    let mut table = Table::new(id, title, &["allocations", "bytes"]);
     let visits: Vec<usize> = (0..HITS).collect();
     for (name, make) in PEERS {
         let setting = Setting { keys: HITS, size, runtime, url: &url, hybrid: &OnceCell::new() };

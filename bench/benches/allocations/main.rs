@@ -34,7 +34,7 @@ type Part = (&'static str, fn(&Bench));
 const PARTS: [Part; 3] = [("hits", hits::run), ("memory", memory::run), ("locks", locks::run)];
 
 fn main() {
-    let arguments = Arguments::of_this_process();
+    let arguments = Arguments::of_this_process(&PARTS.map(|(part, _)| part), &[]);
     let record = Recorder::new("allocations", &arguments);
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let bench = Bench { arguments, record, runtime, server: RedisServer::start() };

@@ -12,7 +12,9 @@ use quick_cache::sync::Cache;
 
 use crate::Bench;
 
+/// So many, or fewer that are large: so many bytes of JSON in all.
 const ENTRIES: usize = 100_000;
+const BYTES: usize = 256 * 1024 * 1024;
 
 pub(crate) fn run(bench: &Bench) {
     for size in bench.arguments.sizes_or(&[Size::SMALL]) {
@@ -21,10 +23,10 @@ pub(crate) fn run(bench: &Bench) {
 }
 
 fn of_size(bench: &Bench, size: Size) {
-    let name = size.name();
-    let title = format!("Bytes per entry, {ENTRIES} entries of {name} of JSON");
+    let (name, entries) = (size.name(), ENTRIES.min(BYTES / size.bytes()));
+    let title = format!("Bytes per entry, {entries} entries of {name} of JSON");
     let mut table = Table::new(format!("near/memory/{name}"), title, &["bytes", "entries held"]);
-    let keys: Vec<_> = (0..ENTRIES).map(key).collect();
+    let keys: Vec<_> = (0..entries).map(key).collect();
     let json = |id| serde_json::to_vec(&size.org(id)).unwrap().into_boxed_slice();
     // The same value as ours holds, which has been through the codec: how much its texts and vectors
     // have to spare depends on how they were made.
@@ -38,7 +40,7 @@ fn of_size(bench: &Bench, size: Size) {
 
     let mut cache = None;
     let encoded = measure(|| {
-        let made = QuickCacheService::builder().max_capacity(ENTRIES as u64).build();
+        let made = QuickCacheService::builder().max_capacity(entries as u64).build();
         bench.runtime.block_on(async {
             for (id, key) in keys.iter().enumerate() {
                 made.set(key, &size.org(id), None).await.unwrap();
@@ -66,7 +68,7 @@ fn of_size(bench: &Bench, size: Size) {
 fn raw<V: Clone>(keys: &[String], value: impl Fn(usize) -> V) -> (f64, f64) {
     let mut cache = None;
     let bytes = measure(|| {
-        let made = Cache::<Box<str>, V>::new(ENTRIES);
+        let made = Cache::<Box<str>, V>::new(keys.len());
         for (id, key) in keys.iter().enumerate() {
             made.insert(key.as_str().into(), value(id));
         }

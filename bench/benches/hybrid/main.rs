@@ -70,7 +70,8 @@ const PARTS: [Part; 5] = [
 const ON_ONE_CORE: [&str; 2] = ["miss", "invalidation"];
 
 fn main() {
-    let arguments = Arguments::of_this_process();
+    let parts = PARTS.map(|(part, _)| part);
+    let arguments = Arguments::of_this_process(&parts, &[member::MEMBER]);
     // In a process that `fleet` starts.
     if let [word, url] = arguments.words.as_slice()
         && word == member::MEMBER

@@ -14,6 +14,7 @@ use crate::Bench;
 use crate::crowds::Crowd;
 use crate::crowds::cachet::Cachet;
 use crate::crowds::moka::Moka;
+use crate::crowds::multi_tier_cache::MultiTierCache;
 use crate::crowds::once_cell::OnceCell;
 use crate::crowds::ours::Ours;
 use crate::node::node;
@@ -29,12 +30,14 @@ pub(crate) fn run(bench: &Bench) {
     let dynamic = |cache: Arc<dyn CacheService>| Arc::new(Ours(cache));
     let (hybrid, quick) = (dynamic(Arc::new(hybrid)), dynamic(Arc::new(quick)));
     let once_cell = Arc::new(OnceCell::default());
-    let moka = Arc::new(Moka(moka::future::Cache::new(CAPACITY)));
+    let moka = Arc::new(Moka::new(CAPACITY));
     let cachet = Arc::new(runtime.block_on(async { Cachet::new() }));
+    let multi_tier = runtime.block_on(MultiTierCache::new(&server.url(), CAPACITY));
+    let multi_tier = Arc::new(multi_tier);
     // No key is cold twice.
     let turn = Cell::new(0);
     for (callers, keys) in CROWDS {
-        let loads: [Arc<AtomicUsize>; 5] = Default::default();
+        let loads: [Arc<AtomicUsize>; 6] = Default::default();
         let come = Come { runtime: &runtime, callers, keys, turn: &turn };
         let contestants = vec![
             come.crowd("tokio OnceCell by hand", &once_cell, &loads[0]),
@@ -42,6 +45,7 @@ pub(crate) fn run(bench: &Bench) {
             come.crowd("get_or_load, quick", &quick, &loads[2]),
             come.crowd("moka, get_with", &moka, &loads[3]),
             come.crowd("cachet, stampede protection", &cachet, &loads[4]),
+            come.crowd("multi-tier-cache, get_or_compute_typed", &multi_tier, &loads[5]),
         ];
         let rounds = bench.rounds;
         let figures = compete(contestants, rounds, callers * keys);

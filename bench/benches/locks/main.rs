@@ -58,7 +58,7 @@ const PARTS: [Part; 5] = [
 const ON_REDIS: [&str; 3] = ["uncontended", "hand-over", "contention"];
 
 fn main() {
-    let arguments = Arguments::of_this_process();
+    let arguments = Arguments::of_this_process(&PARTS.map(|(part, _)| part), &[]);
     let record = Recorder::new("locks", &arguments);
     Bench::new(&arguments, &record).round_trips();
     for (part, run) in PARTS {

@@ -1,10 +1,16 @@
-//! What an operation on 64 keys costs beside 1,000 other entries, and beside 1,000,000.
+//! What an operation on 64 keys costs beside 1,000 other entries, and beside 1,000,000: in a cache that is half
+//! full, and in one that is full, where each new key drives another out; and a lock beside as many that are
+//! held.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cache_bench_kit::value::{Org, TTL, key, org};
 use cache_bench_kit::{Contestant, Table, compete};
-use cache_core::{CacheServiceExt, CacheStore, Policy};
+use cache_concurrency::LocalConcurrencyService;
+use cache_core::{
+    CacheServiceExt, CacheStore, ConcurrencyService, ConcurrencyServiceExt, LockOptions, Policy,
+};
 use cache_quick::QuickCacheService;
 use tokio::runtime::Runtime;
 
@@ -18,7 +24,7 @@ const TIMES: usize = 20_000;
 /// What is done with a key.
 type Operation = fn(&QuickCacheService, &Runtime, &[String]);
 
-const OPERATIONS: [(&str, Operation); 6] = [
+const OPERATIONS: [(&str, Operation); 11] = [
     ("get_arc", |cache, runtime, keys| {
         each(runtime, keys, &async |key, _| {
             cache.get_arc::<Org>(key).await.unwrap().expect("a hit");
@@ -44,35 +50,112 @@ const OPERATIONS: [(&str, Operation); 6] = [
             assert!(cache.get_arc::<Org>(&key[1..]).await.unwrap().is_none());
         });
     }),
+    ("contains", |cache, runtime, keys| {
+        each(runtime, keys, &async |key, _| assert!(cache.contains(key).await.unwrap()));
+    }),
+    ("invalidate and get_or_load", |cache, runtime, keys| {
+        each(runtime, keys, &async |key, id| {
+            cache.invalidate(key).await.unwrap();
+            let load = move || async move { Ok::<_, std::io::Error>(org(id)) };
+            cache.get_or_load(key, TTL, load).await.unwrap();
+        });
+    }),
+    ("get_many of 64, each key", |cache, runtime, keys| {
+        batches(runtime, keys, &async |keys| {
+            let found = cache.get_many::<Org>(keys).await.unwrap();
+            assert!(found.iter().all(Option::is_some));
+        });
+    }),
+    ("set_many of 64, each key", |cache, runtime, keys| {
+        batches(runtime, keys, &async |keys| {
+            let items: Vec<_> = keys.iter().enumerate().map(|(id, key)| (*key, org(id))).collect();
+            cache.set_many(&items, TTL).await.unwrap();
+        });
+    }),
+    ("invalidate_many and set_many of 64, each key", |cache, runtime, keys| {
+        batches(runtime, keys, &async |keys| {
+            cache.invalidate_many(keys).await.unwrap();
+            let items: Vec<_> = keys.iter().enumerate().map(|(id, key)| (*key, org(id))).collect();
+            cache.set_many(&items, TTL).await.unwrap();
+        });
+    }),
     ("stats", |cache, runtime, keys| {
         each(runtime, keys, &async |_, _| assert!(cache.stats().entries >= 1_000));
     }),
 ];
 
+/// What is done with one that is full.
+const WHEN_FULL: [(&str, Operation); 2] = [
+    ("full: set of a new key, which drives one out", |cache, runtime, keys| {
+        each(runtime, keys, &async |_, id| cache.set(&new_key(), &org(id), TTL).await.unwrap());
+    }),
+    ("full: get_or_load of a new key, which drives one out", |cache, runtime, keys| {
+        each(runtime, keys, &async |_, id| {
+            let load = move || async move { Ok::<_, std::io::Error>(org(id)) };
+            cache.get_or_load(&new_key(), TTL, load).await.unwrap();
+        });
+    }),
+];
+
+/// That nobody has had.
+fn new_key() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(10_000_000);
+    key(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 pub(crate) fn run(bench: &Bench) {
     let runtime = &bench.runtime;
-    let caches = ENTRIES.map(|entries| filled(runtime, entries));
     let hot: Vec<_> = (0..HOT).map(key).collect();
     let columns = ["1,000 entries ns", "1,000,000 entries ns", "×"];
     let title = "An operation on 64 keys, by the number of other entries";
     let mut table = Table::new("near/growth", title, &columns);
-    for (name, operation) in OPERATIONS {
-        let hot = &hot;
-        let contestant = |cache| Contestant::new(name, move || operation(cache, runtime, hot));
-        let figures = compete(
-            caches.iter().map(contestant).collect(),
-            bench.arguments.rounds_or(11, 51),
-            TIMES,
-        );
-        let [few, many] = [figures[0].median, figures[1].median];
-        table.row(name, &[few, many, many / few].map(Some));
+    let rounds = bench.arguments.rounds_or(11, 51);
+    let hot = &hot;
+    for (operations, full) in [(&OPERATIONS[..], false), (&WHEN_FULL, true)] {
+        let caches = ENTRIES.map(|entries| filled(runtime, entries, full));
+        for &(name, operation) in operations {
+            let contestant = |cache| Contestant::new(name, move || operation(cache, runtime, hot));
+            let table = &mut table;
+            row(table, rounds, name, caches.iter().map(contestant).collect());
+        }
     }
+    let locks = ENTRIES.map(|count| held(runtime, count));
+    let name = "with_lock, in process, beside as many that are held";
+    let contestant = |(locks, _): &_| {
+        let locks: LocalConcurrencyService = Clone::clone(locks);
+        Contestant::new(name, move || {
+            each(runtime, hot, &async |key, _| locks.with_lock(key, async {}).await.unwrap());
+        })
+    };
+    row(&mut table, rounds, name, locks.iter().map(contestant).collect());
     bench.record.table(table);
 }
 
+/// Beside few, beside many, and what the second is for each of the first.
+fn row(table: &mut Table, rounds: usize, name: &str, contestants: Vec<Contestant<'_>>) {
+    let figures = compete(contestants, rounds, TIMES);
+    let ratio = figures[1].beside(&figures[0]);
+    table.row(name, &[figures[0].median, figures[1].median, ratio].map(Some));
+}
+
+/// Locks of which so many are held, with their guards.
+fn held(runtime: &Runtime, count: usize) -> (LocalConcurrencyService, Vec<cache_core::LockGuard>) {
+    let locks = LocalConcurrencyService::new();
+    let options = LockOptions::default().lease(TTL);
+    let guards = runtime.block_on(async {
+        let mut guards = Vec::with_capacity(count);
+        for id in HOT..HOT + count {
+            guards.push(locks.acquire(&key(id), &options).await.unwrap());
+        }
+        guards
+    });
+    (locks, guards)
+}
+
 /// With TTLs as mixed as in an application, so that some are due all the time.
-fn filled(runtime: &Runtime, entries: usize) -> QuickCacheService {
-    let cache = QuickCacheService::builder().max_capacity(2 * entries as u64).build();
+fn filled(runtime: &Runtime, entries: usize, full: bool) -> QuickCacheService {
+    let capacity = if full { entries } else { 2 * entries };
+    let cache = QuickCacheService::builder().max_capacity(capacity as u64).build();
     runtime.block_on(async {
         for id in 0..entries + HOT {
             let ttl = if id < HOT { TTL } else { Duration::from_secs(60 + id as u64 % 3_600) };
@@ -89,6 +172,17 @@ fn each(runtime: &Runtime, keys: &[String], act: &impl AsyncFn(&str, usize)) {
     runtime.block_on(async {
         for visit in 0..TIMES {
             act(&keys[visit % HOT], visit % HOT).await;
+        }
+    });
+}
+
+/// The same by all keys at once.
+fn batches(runtime: &Runtime, keys: &[String], act: &impl AsyncFn(&[&str])) {
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    runtime.block_on(async {
+        // A few more than so many keys, which is the same with few entries and with many.
+        for _ in 0..TIMES.div_ceil(HOT) {
+            act(&keys).await;
         }
     });
 }

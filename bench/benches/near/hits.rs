@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use std::process::Command;
 
 use cache_bench_kit::value::Size;
-use cache_bench_kit::{Contestant, Figure, Orders, Table, compete};
+use cache_bench_kit::{Contestant, Figure, Orders, Table, by_two, compete};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
@@ -22,8 +22,10 @@ const PROCESSES: (usize, usize) = (5, 15);
 /// Ends the names of those that ask one cache.
 const SHARED: &str = ", hybrid";
 const KEYS: [usize; 2] = [10_000, 64];
-/// In one turn, by all threads: of values in which there is little to decode, and of others.
+/// In one turn, by all threads: of values in which there is little to decode, of others, and of those that
+/// are larger still, so many bytes in all.
 const VISITS: (usize, usize) = (50_000, 10_000);
+const DECODED: usize = VISITS.1 * 4_096;
 
 /// What a process tells of a table.
 #[derive(Serialize, Deserialize)]
@@ -99,7 +101,10 @@ fn merged(processes: &[Vec<Figure>]) -> Vec<Figure> {
 /// What runs there: those of these names. Tells its figures in JSON.
 #[allow(clippy::print_stdout, reason = "how it tells them")]
 pub(crate) fn timed(names: &[String], size: Size, rounds: usize, runtime: &Runtime, url: &str) {
-    let count = if size.bytes() <= 1_024 { VISITS.0 } else { VISITS.1 };
+    let count = match size.bytes() {
+        ..=1_024 => VISITS.0,
+        bytes => VISITS.1.min(DECODED / bytes),
+    };
     let mut cells = Vec::new();
     for keys in KEYS {
         let setting = Setting { keys, size, runtime, url, hybrid: &OnceCell::new() };
@@ -126,20 +131,16 @@ fn figures(
     let every: Vec<usize> = (0..keys).collect();
     let contestants = peers.iter().map(|(name, peer)| {
         let every = &every;
-        let turn = move || {
-            if threads == 1 { peer.hits(visits, runtime) } else { by_two(&**peer, visits, runtime) }
+        let contestant = if threads == 1 {
+            Contestant::new(name, move || peer.hits(visits, runtime))
+        } else {
+            // Each half in a thread of its own.
+            let (one, other) = visits.split_at(visits.len() / 2);
+            let turn = || by_two(|| peer.hits(one, runtime), || peer.hits(other, runtime));
+            Contestant::timing_itself(name, turn)
         };
         // What the turns of others drove out of the processor's caches is not what is compared.
-        Contestant::new(name, turn).warmed(move || peer.hits(every, runtime))
+        contestant.warmed(move || peer.hits(every, runtime))
     });
     compete(contestants.collect(), rounds, visits.len())
-}
-
-/// Each half of the visits in a thread of its own.
-fn by_two(peer: &dyn Peer, visits: &[usize], runtime: &Runtime) {
-    let (one, other) = visits.split_at(visits.len() / 2);
-    std::thread::scope(|scope| {
-        scope.spawn(|| peer.hits(one, runtime));
-        peer.hits(other, runtime);
-    });
 }

@@ -14,21 +14,33 @@ use crate::peers::{PEERS, Peer, Setting};
 /// Says that this process is one whose instructions are counted.
 pub(crate) const COUNTED: &str = "counted";
 const KEYS: usize = 64;
-const HITS: usize = 10_000;
+/// The fewer, the more there is to decode.
+const HITS: (usize, usize) = (10_000, 1_000);
 
 pub(crate) fn run(bench: &Bench) {
     if Command::new("valgrind").arg("--version").output().is_err() {
         bench.record.note("Instructions were not measured: there is no valgrind.");
         return;
     }
-    let size = crate::small(&bench.arguments);
-    let title = format!("Instructions of a hit, {KEYS} keys, values of {}", size.name());
-    let mut table = Table::new("near/instructions", title, &["instructions", "×"]);
+    for size in bench.arguments.sizes_or(&[Size::SMALL, Size::LARGE]) {
+        of_size(bench, size);
+    }
+}
+
+fn hits(size: Size) -> usize {
+    if size.bytes() <= 1_024 { HITS.0 } else { HITS.1 }
+}
+
+fn of_size(bench: &Bench, size: Size) {
+    let name = size.name();
+    let title = format!("Instructions of a hit, {KEYS} keys, values of {name}");
+    let id = format!("near/instructions/{name}");
+    let mut table = Table::new(id, title, &["instructions", "×"]);
     let mut first = None;
     for (name, _) in PEERS {
         match under_callgrind(name, size) {
             Ok(count) => {
-                let each = count / HITS as f64;
+                let each = count / hits(size) as f64;
                 let ratio = each / *first.get_or_insert(each);
                 table.row(name, &[Some(each), Some(ratio)]);
             }
@@ -62,7 +74,7 @@ fn under_callgrind(name: &str, size: Size) -> Result<f64, String> {
 pub(crate) fn counted(name: &str, size: Size, runtime: &Runtime, url: &str) {
     let (_, make) = PEERS.into_iter().find(|(peer, _)| *peer == name).expect("a contestant");
     let peer = make(Setting { keys: KEYS, size, runtime, url, hybrid: &OnceCell::new() });
-    let visits: Vec<usize> = (0..HITS).map(|visit| visit % KEYS).collect();
+    let visits: Vec<usize> = (0..hits(size)).map(|visit| visit % KEYS).collect();
     // What is done once is no part of a hit.
     peer.hits(&visits[..KEYS], runtime);
     counted_hits(&*peer, &visits, runtime);

@@ -51,7 +51,8 @@ fn small(arguments: &Arguments) -> Size {
 }
 
 fn main() {
-    let arguments = Arguments::of_this_process();
+    let inner = [instructions::COUNTED, instrumented::TIMED, hits::PROCESS, expiry::AGED];
+    let arguments = Arguments::of_this_process(&PARTS.map(|(part, _)| part), &inner);
     let server = RedisServer::start();
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     // In processes that this one starts.

@@ -3,8 +3,7 @@
 use std::cell::OnceCell;
 
 use cache_bench_kit::value::Size;
-use cache_bench_kit::{Contestant, Table, compete};
-use tokio::runtime::Runtime;
+use cache_bench_kit::{Contestant, Table, by_two, compete};
 
 use crate::Bench;
 use crate::peers::{Named, Setting, Step, WRITERS, Writer};
@@ -41,7 +40,13 @@ fn of_size(bench: &Bench, size: Size) {
         for threads in [1, 2] {
             let contestants = writers.iter().map(|(name, writer)| {
                 let steps = &steps;
-                Contestant::new(name, move || by(threads, &**writer, steps, runtime))
+                if threads == 1 {
+                    return Contestant::new(name, move || writer.run(steps, runtime));
+                }
+                // Each half in a thread of its own.
+                let (one, other) = steps.split_at(steps.len() / 2);
+                let turn = || by_two(|| writer.run(one, runtime), || writer.run(other, runtime));
+                Contestant::timing_itself(name, turn)
             });
             let rounds = bench.arguments.rounds_or(4, 31);
             let figures = compete(contestants.collect(), rounds, STEPS);
@@ -78,16 +83,4 @@ fn steps(mix: &Mix) -> Vec<Step> {
         }
     };
     (0..STEPS).map(step).collect()
-}
-
-/// All steps by one thread, or each half by one of two.
-fn by(threads: usize, writer: &dyn Writer, steps: &[Step], runtime: &Runtime) {
-    if threads == 1 {
-        return writer.run(steps, runtime);
-    }
-    let (one, other) = steps.split_at(steps.len() / 2);
-    std::thread::scope(|scope| {
-        scope.spawn(|| writer.run(one, runtime));
-        writer.run(other, runtime);
-    });
 }

@@ -24,9 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_bench_kit::value::Size;
-use cache_bench_kit::{
-    Arguments, Bound, Contestant, Figure, Recorder, Table, Timed, compete, take_turns,
-};
+use cache_bench_kit::{Arguments, Bound, Contestant, Recorder, Table, Timed, compete, take_turns};
 use cache_testkit::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,7 +39,9 @@ use self::reads::{Reads, ReadsLarge, by_tasks, in_batches, with_large_among};
 
 const KEYS: usize = 1_000;
 /// How many read at once, and how many reads make a turn.
-const TASKS: [(usize, usize); 4] = [(1, 1_000), (16, 16 * 300), (64, 64 * 150), (256, 256 * 60)];
+const TASKS: [(usize, usize); 4] = [(1, 200), (16, 16 * 300), (64, 64 * 150), (256, 256 * 60)];
+/// Rounds of one task for each of the others': its turns are short and have two figures.
+const ROUNDS_OF_ONE: usize = 5;
 const BATCH: usize = 100;
 /// Small reads a second beside large ones, and alone.
 const BESIDE_LARGE: f64 = 500.0;
@@ -60,14 +60,14 @@ Where the scheduler puts the client decides: beside the server a read takes some
 type Part = (&'static str, fn(&Bench<'_>));
 
 fn main() {
-    let arguments = Arguments::of_this_process();
-    let record = Recorder::new("redis", &arguments);
     let parts: [Part; 4] = [
         ("tasks", |bench| bench.by_tasks()),
         ("batch", |bench| bench.in_batches()),
         ("arrivals", |bench| bench.arrivals()),
         ("large", |bench| bench.large()),
     ];
+    let arguments = Arguments::of_this_process(&parts.map(|(part, _)| part), &[]);
+    let record = Recorder::new("redis", &arguments);
     for size in arguments.sizes_or(&[Size::SMALL]) {
         let bench = Bench::new(&arguments, &record, size);
         for (part, run) in parts {
@@ -116,7 +116,7 @@ impl<'a> Bench<'a> {
         let ours = |connections| Arc::new(runtime.block_on(Ours::filled(&url, size, connections)));
         Self {
             rounds: arguments.rounds_or(9, 51),
-            time: Duration::from_millis(arguments.choose(250, 3_000)),
+            time: Duration::from_millis(arguments.choose(200, 3_000)),
             record,
             size,
             arguments,
@@ -152,7 +152,8 @@ impl<'a> Bench<'a> {
                 self.reader("hitbox-redis, CacheBackend", &self.hitbox, &visits, tasks),
                 self.reader("multi-tier-cache, RedisCache", &self.multi_tier, &visits, tasks),
             ];
-            let figures = compete(contestants, self.rounds, reads);
+            let rounds = if tasks == 1 { self.rounds * ROUNDS_OF_ONE } else { self.rounds };
+            let figures = compete(contestants, rounds, reads);
             let in_words = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks") };
             let size = self.size.name();
             let id = format!("redis/{in_words}/{size}");
@@ -195,8 +196,8 @@ impl<'a> Bench<'a> {
         let size = self.size.name();
         let title = format!("A batch of {BATCH} of {size} (one MGET), time per batch");
         self.record.table(Table::of_waits(format!("redis/batch/{size}"), title, &figures));
-        let ratio = |figures: &[Figure]| figures[1].median / figures[0].median;
-        self.record.bounded("get_many / raw", ratio(&figures), Bound::AtMost(1.15));
+        let ratio = figures[1].beside(&figures[0]);
+        self.record.bounded("get_many / raw", ratio, Bound::AtMost(1.15));
     }
 
     /// Latency of small reads that do not wait for each other.
@@ -205,6 +206,7 @@ impl<'a> Bench<'a> {
             self.arriving("get, dyn CacheService", &self.ours),
             self.arriving("get, 4 connections", &self.ours_of_4),
             self.arriving("raw redis-rs, 1 connection", &self.raw[0]),
+            self.arriving("raw redis-rs, 2 connections", &self.raw[1]),
             self.arriving("raw redis-rs, 4 connections", &self.raw[2]),
             self.arriving("fred, 1 client", &self.fred[0]),
         ];
@@ -230,6 +232,7 @@ impl<'a> Bench<'a> {
             self.beside_large("get, dyn CacheService", &self.ours),
             self.beside_large("get, 4 connections", &self.ours_of_4),
             self.beside_large("raw redis-rs, 1 connection", &self.raw[0]),
+            self.beside_large("raw redis-rs, 2 connections", &self.raw[1]),
             self.beside_large("raw redis-rs, 4 connections", &self.raw[2]),
         ];
         let mut times = take_turns(contestants, self.rounds);
@@ -244,6 +247,7 @@ impl<'a> Bench<'a> {
                 self.among("get, dyn CacheService", &self.ours, readers),
                 self.among("get, 4 connections", &self.ours_of_4, readers),
                 self.among("raw redis-rs, 1 connection", &self.raw[0], readers),
+                self.among("raw redis-rs, 2 connections", &self.raw[1], readers),
                 self.among("raw redis-rs, 4 connections", &self.raw[2], readers),
             ];
             let mut times = take_turns(contestants, self.rounds);

@@ -33,35 +33,99 @@ pub struct Arguments {
     pub pinned: bool,
 }
 
+/// Words that ask for nothing that there is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgumentsError {
+    /// An option that no program has.
+    #[error("there is no option {0}: {FULL}, {TRACE} FILE, {VALUE_BYTES} N")]
+    Option(String),
+    /// A part that the program does not have.
+    #[error("there is no part {word}: {}", if parts.is_empty() { "there are none".to_owned() } else { parts.join(", ") })]
+    Part {
+        /// What was asked for.
+        word: String,
+        /// What it has.
+        parts: Vec<String>,
+    },
+    /// Nothing behind `--trace`.
+    #[error("{TRACE} wants a file, in the next word")]
+    NoFile,
+    /// No size behind `--value-bytes`.
+    #[error(
+        "{VALUE_BYTES} wants a number from {} to {}, in the next word",
+        Size::LEAST,
+        Size::MOST
+    )]
+    Bytes,
+}
+
 impl Arguments {
-    /// Those of this process.
+    /// Those of this process, which has these `parts`. It ends with a word to standard error if it was
+    /// asked for something else. What follows a word that is `inner`, by which a program calls itself, is
+    /// its own affair.
     #[must_use]
-    pub fn of_this_process() -> Self {
-        Self::parse(std::env::args().skip(1))
+    pub fn of_this_process(parts: &[&str], inner: &[&str]) -> Self {
+        let asked = Self::parse(std::env::args().skip(1)).and_then(|parsed| {
+            let by_itself = parsed.words.first().is_some_and(|word| inner.contains(&word.as_str()));
+            if !by_itself {
+                parsed.among(parts)?;
+            }
+            Ok(parsed)
+        });
+        asked.unwrap_or_else(|error| {
+            #[allow(clippy::print_stderr, reason = "how a program says that it was called wrongly")]
+            {
+                eprintln!("{error}");
+            }
+            std::process::exit(2)
+        })
     }
 
     /// `--bench` is what cargo adds.
-    #[must_use]
-    pub fn parse(words: impl IntoIterator<Item = String>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// An option that there is not, one without what it wants, a size that there is not.
+    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, ArgumentsError> {
         let (mut parsed, mut words) = (Self::default(), words.into_iter());
         while let Some(word) = words.next() {
             match word.as_str() {
                 PINNED => parsed.pinned = true,
                 FULL => parsed.full = true,
-                TRACE => parsed.traces.extend(words.next().map(PathBuf::from)),
+                TRACE => {
+                    let file = words.next().filter(|file| !file.starts_with("--"));
+                    parsed.traces.push(file.ok_or(ArgumentsError::NoFile)?.into());
+                }
                 VALUE_BYTES => {
-                    // What is no number is no size either.
                     let bytes = words.next().and_then(|bytes| bytes.parse().ok());
-                    parsed.value_bytes.push(bytes.unwrap_or_default());
+                    let bytes = bytes.filter(|bytes| (Size::LEAST..=Size::MOST).contains(bytes));
+                    parsed.value_bytes.push(bytes.ok_or(ArgumentsError::Bytes)?);
                 }
                 "--bench" => {}
+                _ if word.starts_with('-') => return Err(ArgumentsError::Option(word)),
                 _ => match word.parse() {
                     Ok(rounds) => parsed.rounds = Some(rounds),
                     Err(_) => parsed.words.push(word),
                 },
             }
         }
-        parsed
+        Ok(parsed)
+    }
+
+    /// Whether each word names one of the `parts`.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not.
+    pub fn among(&self, parts: &[&str]) -> Result<(), ArgumentsError> {
+        let unknown = self.words.iter().find(|word| !parts.contains(&word.as_str()));
+        match unknown {
+            None => Ok(()),
+            Some(word) => Err(ArgumentsError::Part {
+                word: word.clone(),
+                parts: parts.iter().map(|&part| part.to_owned()).collect(),
+            }),
+        }
     }
 
     /// The number of rounds: what was asked for, or one of these.

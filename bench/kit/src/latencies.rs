@@ -1,6 +1,6 @@
 //! Contestants that take turns and time every operation of theirs.
 
-use crate::{Orders, Times, cpu_seconds};
+use crate::{Orders, Spread, Times, cpu_seconds};
 
 /// One of several ways to do the same thing, or two things at a time.
 pub struct Timed<'a> {
@@ -48,6 +48,14 @@ impl Latencies {
     #[must_use]
     pub fn of(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
+    }
+
+    /// What it is for each of `first`: in the middle of the rounds, as each of them was measured side by
+    /// side.
+    #[must_use]
+    pub fn beside(&self, first: &Self) -> f64 {
+        let ratios = self.medians.iter().zip(&first.medians).map(|(this, first)| this / first);
+        Spread::of(ratios).median
     }
 
     /// Those of one round.

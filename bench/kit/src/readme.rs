@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::goals::{IN_PROCESS, Measured};
 use crate::markdown::shown;
 use crate::report::bars_file;
 use crate::{Report, Results, Table};
@@ -9,9 +10,10 @@ use crate::{Report, Results, Table};
 const BEGIN: &str = "<!-- Figures: scripts/bench writes them. -->\n";
 const END: &str = "<!-- End of the figures. -->";
 
-const PLACE: &str = "all cores";
-const HITS: &str = "near/10000 keys/1 thread/150 B";
-const READS: &str = "redis/64 tasks/150 B";
+/// Of the size that is judged.
+const HITS: &str = "near/10000 keys/1 thread";
+const ALLOCATIONS: &str = "near/allocations";
+const READS: &str = "redis/64 tasks";
 
 /// `readme` with the figures of `report` in the place that it has for them; nothing if it has none, or
 /// the report is without them.
@@ -23,23 +25,32 @@ pub fn readme(readme: &str, report: &Report) -> Option<String> {
 }
 
 fn figures(report: &Report) -> Option<String> {
-    let (near, hits) = table(report, HITS)?;
-    let (_, reads) = table(report, READS)?;
-    let allocations = table(report, "near/allocations")?.1;
+    let sized = |id| Measured(&report.results).sized(IN_PROCESS, id);
+    let (hits, reads, allocations) = (sized(HITS)?, sized(READS)?, sized(ALLOCATIONS)?);
+    let near = of(report, hits)?;
+    let size = |table: &Table| table.id.rsplit('/').next().unwrap_or_default().to_owned();
+    let (size_of_hits, size_of_reads) = (size(hits), size(reads));
     let (machine, reached) = (&report.machine, report.reached());
     let mut text = format!(
-        "\nOne run of `scripts/bench` on {}, {} cores, {}; medians of turns taken side by \
+        "\nOne run of `{}` on {}, {} cores, {}; medians of turns taken side by \
          side. {reached} [The whole report](bench/report/report.md).\n\n\
-         A hit in process, 10,000 keys at random, 150 bytes of JSON, one thread:\n\n\
+         A hit in process, 10,000 keys at random, {size_of_hits} of JSON, one thread:\n\n\
          | | ns | × | allocations |\n|---|---:|---:|---:|\n",
-        machine.processor, machine.cores, report.date
+        report.command(),
+        machine.processor,
+        machine.cores,
+        report.date
     );
     for row in &hits.rows {
         let allocations = allocations.cell(&row.name, "allocations");
         let cells = [row.cells.get("ns").copied(), row.cells.get("×").copied(), allocations];
         line(&mut text, &row.name, &cells);
     }
-    text.push_str("\nReads from Redis by 64 tasks:\n\n| | thousand a second | client CPU µs |\n|---|---:|---:|\n");
+    let _ = write!(
+        text,
+        "\nReads of {size_of_reads} from Redis by 64 tasks:\n\n\
+         | | thousand a second | client CPU µs |\n|---|---:|---:|\n"
+    );
     for row in &reads.rows {
         let rate = row.cells.get("µs").map(|micros| 1e3 / micros);
         line(&mut text, &row.name, &[rate, row.cells.get("client CPU µs").copied()]);
@@ -48,11 +59,10 @@ fn figures(report: &Report) -> Option<String> {
     Some(text)
 }
 
-fn table<'a>(report: &'a Report, id: &str) -> Option<(&'a Results, &'a Table)> {
-    let here = report.results.iter().filter(|results| results.place == PLACE);
-    let mut tables =
-        here.flat_map(|results| results.tables.iter().map(move |table| (results, table)));
-    tables.find(|(_, table)| table.id == id)
+/// Of which results it is.
+fn of<'a>(report: &'a Report, table: &Table) -> Option<&'a Results> {
+    let mut here = report.results.iter().filter(|results| results.place == IN_PROCESS);
+    here.find(|results| results.tables.iter().any(|other| other.id == table.id))
 }
 
 fn line(text: &mut String, name: &str, cells: &[Option<f64>]) {

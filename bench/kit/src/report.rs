@@ -29,6 +29,9 @@ pub struct Report {
     /// Of which commit, such as `1a2b3c4`; with something behind it if files were changed since.
     #[serde(default)]
     pub commit: String,
+    /// With what arguments, such as `--trace web`: values and traces differ by them.
+    #[serde(default)]
+    pub arguments: String,
     /// How long the run took, if that is known.
     #[serde(default)]
     pub seconds: Option<u64>,
@@ -47,6 +50,8 @@ pub struct Run {
     pub date: String,
     /// The commit.
     pub commit: String,
+    /// The arguments.
+    pub arguments: String,
     /// How long it took, if that is known.
     pub seconds: Option<u64>,
 }
@@ -93,7 +98,7 @@ impl Report {
     ///
     /// A file that cannot be read or holds something else; a directory without any.
     pub fn gather(directory: &Path, run: Run, machine: Machine) -> Result<Self, ReportError> {
-        let Run { date, commit, seconds } = run;
+        let Run { date, commit, arguments, seconds } = run;
         let mut results = Vec::new();
         for file in files(directory).map_err(|source| in_file(directory, source))? {
             let json = std::fs::read(&file).map_err(|source| in_file(&file, source))?;
@@ -103,7 +108,8 @@ impl Report {
         if results.is_empty() {
             return Err(ReportError::Nothing { directory: directory.to_owned() });
         }
-        Ok(Self { date, commit, seconds, machine, goals: judge(&results), results })
+        let goals = judge(&results);
+        Ok(Self { date, commit, arguments, seconds, machine, goals, results })
     }
 
     /// Writes `report.md`, `report.json` and the plots into `directory`, and removes plots of
@@ -197,16 +203,35 @@ impl Report {
         if !self.commit.is_empty() {
             text = format!("; commit {}", self.commit);
         }
+        text = format!("{text}; `{}`", self.command());
         if let Some(seconds) = self.seconds {
-            text = format!("{text}; measured in {seconds} s");
+            text = format!("{text}, measured in {seconds} s");
         }
         text
     }
 
-    /// How many of how many, in words.
+    /// What makes such a report.
+    pub(crate) fn command(&self) -> String {
+        format!("scripts/bench {}", self.arguments).trim_end().to_owned()
+    }
+
+    /// How many of how many, in words, and how many of them elsewhere too.
     pub(crate) fn reached(&self) -> String {
         let reached = self.goals.iter().filter(|goal| goal.holds).count();
-        format!("It reaches {reached} of {} set figures.", self.goals.len())
+        let mut text = format!("It reaches {reached} of {} set figures.", self.goals.len());
+        let elsewhere = |goal: &&Goal| goal.holds && goal.elsewhere.is_some();
+        let both = self.goals.iter().filter(elsewhere);
+        let too =
+            |goal: &&Goal| goal.elsewhere.as_ref().is_some_and(|at| goal.bound.holds(at.measured));
+        let (both, too) = (both.clone().count(), both.filter(too).count());
+        if both > 0 {
+            let _ = write!(
+                text,
+                " Of these, {both} were measured with other numbers of keys or other values as well: \
+                 {too} hold with all of them."
+            );
+        }
+        text
     }
 
     /// What is missed, for a terminal: one line for each goal.

@@ -3,7 +3,7 @@
 /// Median, least and most.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spread {
-    /// The number in the middle; of an even count the upper one of two.
+    /// The number in the middle; of an even count the mean of the two.
     pub median: f64,
     /// The least.
     pub min: f64,
@@ -17,6 +17,8 @@ impl Spread {
         let mut numbers: Vec<f64> = numbers.into_iter().collect();
         numbers.sort_by(f64::total_cmp);
         let at = |index: usize| numbers.get(index).copied().unwrap_or_default();
-        Self { median: at(numbers.len() / 2), min: at(0), max: at(numbers.len().wrapping_sub(1)) }
+        let last = numbers.len().saturating_sub(1);
+        let median = f64::midpoint(at(last / 2), at(numbers.len() / 2));
+        Self { median, min: at(0), max: at(last) }
     }
 }

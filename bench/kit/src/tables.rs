@@ -67,7 +67,8 @@ impl Table {
 impl Figure {
     /// What it is for each of `first`: in the middle of the rounds, as each of them was measured side by
     /// side.
-    fn beside(&self, first: &Self) -> f64 {
+    #[must_use]
+    pub fn beside(&self, first: &Self) -> f64 {
         Spread::of(self.turns.iter().zip(&first.turns).map(|(this, first)| this / first)).median
     }
 }

@@ -1,6 +1,8 @@
 //! Contestants that take turns.
 
-use std::time::Instant;
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,8 @@ use crate::{Orders, Spread};
 /// One of several ways to do the same thing.
 pub struct Contestant<'a> {
     name: &'a str,
-    turn: Box<dyn FnMut() + 'a>,
+    /// Says how long it took, where that is not from its beginning to its end.
+    turn: Box<dyn FnMut() -> Option<Duration> + 'a>,
     warm_up: Option<Box<dyn FnMut() + 'a>>,
     seconds: Vec<f64>,
     /// Of the processor, in all threads.
@@ -19,7 +22,19 @@ pub struct Contestant<'a> {
 
 impl<'a> Contestant<'a> {
     /// `turn` does the work of one turn.
-    pub fn new(name: &'a str, turn: impl FnMut() + 'a) -> Self {
+    pub fn new(name: &'a str, mut turn: impl FnMut() + 'a) -> Self {
+        Self::of(name, move || {
+            turn();
+            None
+        })
+    }
+
+    /// `turn` does the work of one turn and says how long that took.
+    pub fn timing_itself(name: &'a str, mut turn: impl FnMut() -> Duration + 'a) -> Self {
+        Self::of(name, move || Some(turn()))
+    }
+
+    fn of(name: &'a str, turn: impl FnMut() -> Option<Duration> + 'a) -> Self {
         let (turn, warm_up) = (Box::new(turn), None);
         Self { name, turn, warm_up, seconds: Vec::new(), cpu_seconds: Vec::new() }
     }
@@ -88,8 +103,8 @@ pub fn compete(
                 warm_up();
             }
             let (start, cpu_start) = (Instant::now(), cpu_seconds());
-            (contestant.turn)();
-            let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu_start);
+            let took = (contestant.turn)().unwrap_or_else(|| start.elapsed());
+            let (seconds, cpu) = (took.as_secs_f64(), cpu_seconds() - cpu_start);
             if round > 0 {
                 contestant.seconds.push(seconds);
                 contestant.cpu_seconds.push(cpu);
@@ -106,6 +121,32 @@ fn figure(contestant: &Contestant<'_>, operations: usize) -> Figure {
     let cpu = Spread::of(contestant.cpu_seconds.iter().map(|seconds| seconds * per_operation));
     let Spread { median, min, max } = Spread::of(turns.iter().copied());
     Figure { name: contestant.name.to_owned(), median, min, max, cpu: cpu.median, turns }
+}
+
+/// Does `one` in a thread of its own while this one does `other`: how long it took until both were done,
+/// from the moment at which both were ready. Starting the thread is no part of that.
+pub fn by_two(one: impl FnOnce() + Send, other: impl FnOnce()) -> Duration {
+    let ready = AtomicUsize::new(0);
+    // Nobody sleeps until the other comes: it would have to be woken.
+    let meet = || {
+        ready.fetch_add(1, Ordering::AcqRel);
+        while ready.load(Ordering::Acquire) < 2 {
+            spin_loop();
+        }
+        Instant::now()
+    };
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| {
+            let start = meet();
+            one();
+            (start, Instant::now())
+        });
+        let start = meet();
+        other();
+        let done = Instant::now();
+        let one = one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        one.1.max(done) - one.0.min(start)
+    })
 }
 
 /// Of the processor, by all threads of this process so far.

@@ -11,6 +11,7 @@ pub const BUDGET: Duration = Duration::from_secs(5);
 
 /// As applications have them: some numbers, some texts, a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "rkyv", derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize))]
 pub struct Org {
     /// By which readers see that they have got the right one.
     pub id: usize,
@@ -23,6 +24,7 @@ pub struct Org {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "rkyv", derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize))]
 struct Member {
     id: u32,
     name: String,
@@ -48,6 +50,9 @@ impl Size {
     pub const LARGE: usize = 4096;
     /// There is none smaller.
     pub const LEAST: usize = 120;
+    /// There is none larger: caches of ten thousand of them, encoded and decoded, fit into a few GiB, and a
+    /// run ends.
+    pub const MOST: usize = 64 * 1024;
 
     /// Of so many bytes, as long as the numbers of organisations have four digits; with fewer it is a
     /// few bytes less.

@@ -156,7 +156,7 @@ fn words_of_a_bench_program() {
     let words =
         ["--bench", "--trace", "a.trace", "near", "--value-bytes", "200", "--trace", "b.xz"];
     let words = words.into_iter().chain(["7", "--full", "--value-bytes", "2048"]);
-    let parsed = Arguments::parse(words.map(str::to_owned));
+    let parsed = Arguments::parse(words.map(str::to_owned)).unwrap();
     assert_eq!(parsed.traces, [PathBuf::from("a.trace"), PathBuf::from("b.xz")]);
     assert_eq!((parsed.rounds, parsed.full, parsed.pinned), (Some(7), true, false));
     assert_eq!(parsed.value_bytes, [200, 2_048]);
@@ -166,4 +166,26 @@ fn words_of_a_bench_program() {
     assert!(parsed.wants("near") && !parsed.wants("miss"));
     assert!(Arguments::default().wants("miss"));
     assert_eq!(parsed.place(), "all cores");
+    assert_eq!(parsed.among(&["miss", "near"]), Ok(()));
+}
+
+#[test]
+fn what_no_program_can_do_is_refused_with_what_it_can() {
+    let refused = |words: &[&str]| {
+        let words = words.iter().map(|&word| word.to_owned());
+        Arguments::parse(words).and_then(|parsed| parsed.among(&["hits", "growth"])).unwrap_err()
+    };
+    for (words, says) in [
+        (&["--ful"][..], "--full"),
+        (&["--value-bytes=300"], "--value-bytes N"),
+        (&["--trace"], "wants a file"),
+        (&["--trace", "--full"], "wants a file"),
+        (&["--value-bytes"], "from 120 to 65536"),
+        (&["--value-bytes", "119"], "from 120 to 65536"),
+        (&["--value-bytes", "65537"], "from 120 to 65536"),
+        (&["hits", "growht"], "no part growht: hits, growth"),
+    ] {
+        let error = refused(words).to_string();
+        assert!(error.contains(says), "{words:?}: {error}");
+    }
 }

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cache_bench_kit::{Contestant, Orders, Timed, Times, compete, take_turns};
+use cache_bench_kit::{Contestant, Orders, Spread, Timed, Times, by_two, compete, take_turns};
 
 #[test]
 fn nobody_comes_after_the_same_one_all_the_time() {
@@ -30,6 +31,30 @@ fn nobody_comes_after_the_same_one_all_the_time() {
     // Of 20 ordered pairs each makes up a twentieth: 400 of 8,000.
     assert_eq!(after.len(), 20);
     assert!(after.values().all(|count| (300..500).contains(count)), "{after:?}");
+}
+
+#[test]
+fn of_an_even_number_the_middle_is_between_the_two() {
+    let spread = |numbers: &[f64]| Spread::of(numbers.iter().copied());
+    assert_eq!(spread(&[4.0, 1.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
+    assert_eq!(spread(&[9.0, 1.0, 3.0, 2.0]).median, 2.5);
+    assert_eq!(spread(&[9.0, 1.0, 3.0]).median, 3.0);
+    assert_eq!(spread(&[]), Spread::default());
+}
+
+#[test]
+fn two_at_a_time_begin_together_and_the_slower_one_counts() {
+    let slow = Duration::from_millis(20);
+    let (one, other) = (Cell::new(0), AtomicUsize::new(0));
+    let took = by_two(
+        || {
+            other.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(slow);
+        },
+        || one.set(1),
+    );
+    assert_eq!((one.get(), other.into_inner()), (1, 1));
+    assert!(took >= slow, "{took:?}");
 }
 
 #[test]

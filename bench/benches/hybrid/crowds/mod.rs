@@ -2,6 +2,7 @@
 
 pub(crate) mod cachet;
 pub(crate) mod moka;
+pub(crate) mod multi_tier_cache;
 pub(crate) mod once_cell;
 pub(crate) mod ours;
 

@@ -1,4 +1,5 @@
-//! `moka` 0.12, `future::Cache::get_with_by_ref`: in process, without Redis.
+//! `moka` 0.12, `future::Cache::get_with_by_ref`: in process, without Redis. Another hasher than `SipHash`, as it
+//! recommends for long strings.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -8,7 +9,16 @@ use moka::future::Cache;
 
 use super::{Crowd, load};
 
-pub(crate) struct Moka(pub(crate) Cache<String, Arc<Org>>);
+/// As it recommends for speed.
+type Hasher = foldhash::fast::RandomState;
+
+pub(crate) struct Moka(Cache<String, Arc<Org>, Hasher>);
+
+impl Moka {
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self(Cache::builder().max_capacity(capacity).build_with_hasher(Hasher::default()))
+    }
+}
 
 impl Crowd for Moka {
     async fn call(&self, key: &str, loads: &Arc<AtomicUsize>) -> Arc<Org> {

@@ -58,6 +58,7 @@ impl Contender for Polling {
     }
 
     fn commands(commands: &BTreeMap<String, u64>) -> u64 {
-        calls(commands, "set")
+        // The script that gives it back among them, as with the others.
+        ["set", "eval", "evalsha"].map(|command| calls(commands, command)).iter().sum()
     }
 }

@@ -1,5 +1,6 @@
 //! `cachet` 0.16: the in-memory cache with a bound and a TTL, no logs, no stampede protection, which
-//! makes its hits slower. It hands out clones, so values are behind an `Arc`.
+//! makes its hits slower. Its hasher is that of the others by default. It hands out clones, so values are behind an
+//! `Arc`.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -18,12 +18,14 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use cache_bench_kit::value::{Size, key};
+use hitbox_backend::format::{BincodeFormat, RkyvFormat};
 use tokio::runtime::Runtime;
 
 use self::ours::Ours;
 
-/// What ours hashes with, and what everybody gets who lets one choose, as their documentation recommends
-/// for speed.
+/// What everybody gets who lets one choose, as their documentation recommends for speed: foldhash's `fast`,
+/// which cachet has by itself. Ours has `quality`, one multiplication more; quick_cache and cached keep
+/// ahash, theirs by default or by the feature that they recommend.
 pub(crate) type Hasher = foldhash::fast::RandomState;
 
 /// Entries that each may hold: twice as many as there are keys at most.
@@ -75,10 +77,11 @@ pub(crate) type Named<P> = (&'static str, Box<P>);
 type Make = fn(Setting<'_>) -> Box<dyn Peer>;
 
 /// All, by name. The first is what others are compared with.
-pub(crate) const PEERS: [(&str, Make); 20] = [
+pub(crate) const PEERS: [(&str, Make); 22] = [
     ("raw quick_cache", |setting| Box::new(quick_cache::QuickCache::filled(setting))),
     ("get_arc, hybrid", |setting| Box::new(ours::GetArc(Ours::hybrid(setting)))),
     ("get_or_load, hybrid", |setting| Box::new(ours::GetOrLoad(Ours::hybrid(setting)))),
+    ("get, hybrid", |setting| Box::new(ours::Get(Ours::hybrid(setting)))),
     ("get_arc, quick", |setting| Box::new(ours::GetArc(Ours::quick(setting)))),
     ("get_arc, mini-moka", |setting| Box::new(ours::GetArc(Ours::mini_moka(setting)))),
     ("raw moka, sync", |setting| Box::new(moka::Moka::filled(setting))),
@@ -95,7 +98,8 @@ pub(crate) const PEERS: [(&str, Make); 20] = [
         Box::new(cached_macro::CachedMacro::filled(setting))
     }),
     ("cachet", |setting| Box::new(cachet::Cachet::filled(setting))),
-    ("hitbox", |setting| Box::new(hitbox::Hitbox::filled(setting))),
+    ("hitbox, Bincode", |setting| Box::new(hitbox::Hitbox::filled(setting, BincodeFormat))),
+    ("hitbox, Rkyv", |setting| Box::new(hitbox::Hitbox::filled(setting, RkyvFormat::new()))),
     ("multi-tier-cache", |setting| Box::new(multi_tier_cache::MultiTierCache::filled(setting))),
     ("moka and JSON by hand", |setting| Box::new(by_hand::ByHand::filled(setting))),
 ];

@@ -113,6 +113,20 @@ impl Writer for GetArc {
     }
 }
 
+/// Asked by `get`: each caller has a value of its own, decoded.
+pub(crate) struct Get(pub(crate) Arc<Ours>);
+
+impl Peer for Get {
+    fn hits(&self, visits: &[usize], runtime: &Runtime) {
+        let Ours { cache, keys, .. } = &*self.0;
+        runtime.block_on(async {
+            for &id in visits {
+                black_box(cache.get::<Org>(&keys[id]).await.unwrap().expect("a hit"));
+            }
+        });
+    }
+}
+
 /// Asked by `get_or_load`.
 pub(crate) struct GetOrLoad(pub(crate) Arc<Ours>);
 

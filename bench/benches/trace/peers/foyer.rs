@@ -7,14 +7,22 @@ use super::{Cache, Hasher};
 pub(crate) struct Foyer(foyer_memory::Cache<Box<str>, usize, Hasher>);
 
 impl Foyer {
+    /// With as many shards as it has by itself.
     pub(crate) fn new(capacity: usize, policy: impl Into<EvictionConfig>) -> Self {
-        Self(
-            CacheBuilder::new(capacity)
-                .with_eviction_config(policy)
-                .with_hash_builder(Hasher::default())
-                .build::<CacheProperties>(),
-        )
+        Self(builder(capacity, policy).build::<CacheProperties>())
     }
+
+    /// With one shard: each has its share of the capacity, and one of few entries cannot tell what is hot.
+    pub(crate) fn whole(capacity: usize, policy: impl Into<EvictionConfig>) -> Self {
+        Self(builder(capacity, policy).with_shards(1).build::<CacheProperties>())
+    }
+}
+
+fn builder(
+    capacity: usize,
+    policy: impl Into<EvictionConfig>,
+) -> CacheBuilder<Box<str>, usize, Hasher> {
+    CacheBuilder::new(capacity).with_eviction_config(policy).with_hash_builder(Hasher::default())
 }
 
 impl Cache for Foyer {

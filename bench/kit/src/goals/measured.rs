@@ -4,7 +4,7 @@ use crate::results::paired;
 use crate::{Bound, Results, Row, Spread, Table};
 
 /// On the machine as it is, for what runs within one process.
-pub(super) const IN_PROCESS: &str = "all cores";
+pub(crate) const IN_PROCESS: &str = "all cores";
 /// Where Redis and locks are measured.
 pub(super) const PLACES: [&str; 2] = ["all cores", "one core"];
 /// How a server is asked.
@@ -39,7 +39,7 @@ impl Reading {
 
 /// What the programs have handed on.
 #[derive(Clone, Copy)]
-pub(super) struct Measured<'a>(pub(super) &'a [Results]);
+pub(crate) struct Measured<'a>(pub(crate) &'a [Results]);
 
 impl<'a> Measured<'a> {
     pub(super) fn tables(self, place: &str) -> impl Iterator<Item = &'a Table> {
@@ -53,7 +53,7 @@ impl<'a> Measured<'a> {
 
     /// Of the tables whose ids are this one and a size, the one that is judged: of values of 150 bytes,
     /// or the first if there is none.
-    pub(super) fn sized(self, place: &str, id: &str) -> Option<&'a Table> {
+    pub(crate) fn sized(self, place: &str, id: &str) -> Option<&'a Table> {
         let of_all = || self.tables(place).filter(|table| size(table, id).is_some());
         of_all().find(|table| size(table, id) == Some(SIZE)).or_else(|| of_all().next())
     }

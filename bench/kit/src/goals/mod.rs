@@ -8,7 +8,8 @@ mod redis;
 
 use serde::{Deserialize, Serialize};
 
-use self::measured::{Measured, Reading};
+use self::measured::Reading;
+pub(crate) use self::measured::{IN_PROCESS, Measured};
 use crate::results::rounded;
 use crate::{Bound, Results};
 

@@ -49,8 +49,12 @@ fn gather(results: &[Results], name: &str) -> (Directory, Report) {
         let file = format!("{}, {}.json", results.program, results.place);
         directory.write(&file, &serde_json::to_string(results).unwrap());
     }
-    let run =
-        Run { date: "2026-11-21".to_owned(), commit: "1a2b3c4".to_owned(), seconds: Some(577) };
+    let run = Run {
+        date: "2026-11-21".to_owned(),
+        commit: "1a2b3c4".to_owned(),
+        arguments: "--trace web".to_owned(),
+        seconds: Some(577),
+    };
     let report = Report::gather(&directory.0, run, machine()).unwrap();
     (directory, report)
 }
@@ -76,7 +80,7 @@ fn goals_are_the_ratios_they_say() {
         2.0,
         "against the faster of the raw ones"
     );
-    assert_eq!(measured("all cores, p99 of small reads"), 0.5);
+    assert_eq!(measured("all cores, p99 of small reads"), 0.5, "against the best of the raw ones");
     assert_eq!(measured("all cores, 16 tasks: throughput / the best peer"), 3.0);
     assert_eq!(measured("miss / three raw round trips, directly, one core"), 1.1);
     assert_eq!(measured("CPU µs per waiter"), 2.5);
@@ -141,6 +145,21 @@ fn the_worst_of_what_is_not_judged_stands_beside_a_goal() {
     let (_directory, report) = gather(&results, "elsewhere");
     let text = "| holds | 2.50 (near/10000 keys/1 thread/4 KiB), misses |";
     assert!(report.markdown().contains(text), "{}", report.markdown());
+    // This one and the one about two threads.
+    let text =
+        "Of these, 2 were measured with other numbers of keys or other values as well: 0 hold";
+    assert!(report.markdown().contains(text), "{}", report.markdown());
+}
+
+#[test]
+fn what_allocates_with_another_size_stands_beside_the_goal() {
+    let mut results = reached();
+    let row = [("get_arc, hybrid", 1.0)];
+    results[0].tables.push(table("near/allocations/4 KiB", "allocations", &row));
+    let goals = judge(&results);
+    let allocations = goal(&goals, "allocations of get_arc");
+    assert_eq!((allocations.measured, allocations.holds), (Some(0.0), true));
+    assert_eq!(allocations.elsewhere.as_ref().unwrap().measured, 1.0);
 }
 
 #[test]
@@ -187,7 +206,7 @@ fn the_report_has_everything() {
         "2026-11-21",
         "Z80",
         "commit 1a2b3c4",
-        "577 s",
+        "`scripts/bench --trace web`, measured in 577 s",
         "A note.",
         "As it was.",
         "\n### Locks\n",
@@ -256,8 +275,23 @@ fn the_readme_shows_figures_of_the_report() {
     assert!(!after.contains("old") && after.contains("2026-11-21"), "{after}");
     assert!(after.contains("| get_arc, hybrid | 50.0 | – | 0 |\n"), "{after}");
     assert!(after.contains("| get, dyn CacheService | 125 | 3.25 |\n"), "{after}");
+    assert!(after.contains("`scripts/bench --trace web`"), "{after}");
+    assert!(after.contains("150 B of JSON"), "{after}");
     assert_eq!(readme(&after, &report).unwrap(), after);
     assert_eq!(readme("# Name\n", &report), None);
+}
+
+#[test]
+fn the_readme_shows_the_size_that_is_judged() {
+    let mut results = reached();
+    for table in results.iter_mut().flat_map(|results| &mut results.tables) {
+        table.id = table.id.replace("150 B", "300 B");
+    }
+    let (_directory, report) = gather(&results, "another size");
+    let before = "<!-- Figures: scripts/bench writes them. -->\n<!-- End of the figures. -->";
+    let after = readme(before, &report).unwrap();
+    assert!(after.contains("300 B of JSON") && after.contains("Reads of 300 B"), "{after}");
+    assert!(after.contains("near-10000-keys-1-thread-300-B-all-cores.svg"), "{after}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn near() -> Results {
         tables: vec![
             table("near/10000 keys/1 thread/150 B", "ns", &hits),
             table("near/10000 keys/2 threads/150 B", "ns", &hits),
-            table("near/allocations", "allocations", &[("get_arc, hybrid", 0.0)]),
+            table("near/allocations/150 B", "allocations", &[("get_arc, hybrid", 0.0)]),
             table("near/instrumented", "×", &metrics),
             table("near/memory/150 B", "bytes", &memory),
             table("near/growth", "×", &[("set", 1.25), ("get_arc", 1.1)]),
@@ -96,7 +96,11 @@ fn redis(place: &str) -> Results {
         ];
         table(id, "µs", &rows)
     };
-    let large = [("raw redis-rs, 1 connection", 900.0), ("get, dyn CacheService", 450.0)];
+    let large = [
+        ("raw redis-rs, 1 connection", 1_800.0),
+        ("raw redis-rs, 2 connections", 900.0),
+        ("get, dyn CacheService", 450.0),
+    ];
     let large = |id: &str| table(id, "p99 µs", &large);
     Results {
         program: "redis".to_owned(),
