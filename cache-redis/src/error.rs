@@ -13,6 +13,8 @@ pub(crate) enum Effect {
     /// It works and leads to the wrong place or as the wrong user: replace it. The command did
     /// not run.
     Replace,
+    /// It leads to a replica: as [`Replace`](Self::Replace), with all that lead there.
+    Demoted,
     /// The key lives on another node of the cluster. The command did not run.
     Redirect,
 }
@@ -20,6 +22,9 @@ pub(crate) enum Effect {
 /// The meaning of `error`, which came from `address`.
 pub(crate) fn classify(error: &RedisError, address: &str) -> (CacheError, Effect) {
     use ErrorKind::{Backend, Config, Timeout, Unavailable};
+    if let Some(raised) = raised_in_a_script(error) {
+        return classify(&raised, address);
+    }
     let (kind, retryable, effect, what) = match error.kind() {
         Redis::Io if error.is_timeout() => (Timeout, true, Effect::Keep, "no answer in time"),
         Redis::Io | Redis::ClusterConnectionNotFound => {
@@ -32,7 +37,7 @@ pub(crate) fn classify(error: &RedisError, address: &str) -> (CacheError, Effect
         Redis::Server(server) => match server {
             Server::BusyLoading => (Unavailable, true, Effect::Keep, "loading its data"),
             Server::MasterDown => (Unavailable, true, Effect::Replace, "a replica without primary"),
-            Server::ReadOnly => (Unavailable, true, Effect::Replace, "a replica, read-only"),
+            Server::ReadOnly => (Unavailable, true, Effect::Demoted, "a replica, read-only"),
             Server::ClusterDown => (Unavailable, true, Effect::Keep, "the cluster is down"),
             Server::TryAgain | Server::Moved | Server::Ask => {
                 (Unavailable, true, Effect::Redirect, "the key's node is changing or away")
@@ -58,6 +63,24 @@ pub(crate) fn classify(error: &RedisError, address: &str) -> (CacheError, Effect
     let message = format!("{address}: {what}{code}");
     let error = CacheError::new(kind, message).with_retryable(retryable).with_source(error.clone());
     (error, effect)
+}
+
+/// The error that ended a script, where the server tells of it in the words of another: up to
+/// Redis 6 it says `ERR Error running script (call to f_…): @user_script:4: @user_script: 4: -OOM …`.
+fn raised_in_a_script(error: &RedisError) -> Option<RedisError> {
+    if error.kind() != Redis::Server(Server::ResponseError) {
+        return None;
+    }
+    let words = error.detail()?.strip_prefix("Error running script")?;
+    // Where it was raised comes before it; what comes after may have colons of its own.
+    let raised = words.split_inclusive(": ").scan(0, |end, part| {
+        let start = std::mem::replace(end, *end + part.len());
+        Some(words[start..].strip_prefix('-').unwrap_or(&words[start..]))
+    });
+    let is_code = |word: &str| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let mut raised = raised.filter(|said| said.split(' ').next().is_some_and(is_code));
+    let reply = redis::parse_redis_value(format!("-{}\r\n", raised.next()?.trim_end()).as_bytes());
+    refusal(&reply.ok()?)
 }
 
 /// The error that `reply` is, if it is one.
@@ -96,11 +119,11 @@ mod tests {
 
     #[test]
     fn server_replies_are_told_apart() {
-        use Effect::{Keep, Redirect, Replace};
+        use Effect::{Demoted, Keep, Redirect, Replace};
         use ErrorKind::{Backend, Unavailable};
         let cases = [
             ("LOADING Redis is loading the dataset in memory", Unavailable, true, Keep),
-            ("READONLY You can't write against a read only replica.", Unavailable, true, Replace),
+            ("READONLY You can't write against a read only replica.", Unavailable, true, Demoted),
             ("MASTERDOWN Link with MASTER is down", Unavailable, true, Replace),
             ("CLUSTERDOWN The cluster is down", Unavailable, true, Keep),
             ("MOVED 3999 127.0.0.1:6381", Unavailable, true, Redirect),
@@ -121,6 +144,34 @@ mod tests {
         for (reply, kind, retryable, effect) in cases {
             assert_eq!(of(reply), (kind, retryable, effect), "{reply}");
         }
+    }
+
+    #[test]
+    fn what_redis_6_says_of_a_script_is_what_it_says_of_a_command() {
+        use Effect::{Demoted, Keep};
+        use ErrorKind::{Backend, Unavailable};
+        let cases = [
+            ("-READONLY You can't write against a read only replica.", Unavailable, true, Demoted),
+            ("-OOM command not allowed when used memory > 'maxmemory'.", Backend, true, Keep),
+            ("-MISCONF Errors writing to the AOF file: No space left", Backend, true, Keep),
+            ("-NOREPLICAS Not enough good replicas to write.", Unavailable, true, Keep),
+            // A command's own refusal comes without the dash.
+            ("WRONGTYPE Operation against a key", Backend, false, Keep),
+            ("ERR value is not an integer or out of range", Backend, false, Keep),
+            ("Script attempted to access a non local key", Backend, false, Keep),
+            ("", Backend, false, Keep),
+        ];
+        for (raised, kind, retryable, effect) in cases {
+            let reply = format!(
+                "ERR Error running script (call to f_7b5ad): @user_script:4: @user_script: 4: \
+                 {raised} "
+            );
+            assert_eq!(of(&reply), (kind, retryable, effect), "{reply}");
+        }
+        let unwrapped = "ERR Error running script (call to f_7b5ad): @user_script:4: OOM";
+        let value = redis::parse_redis_value(format!("-{unwrapped}\r\n").as_bytes()).unwrap();
+        let (error, _) = classify(&refusal(&value).unwrap(), "h:1");
+        assert!(error.to_string().ends_with("h:1: out of memory (OOM)"), "{error}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ mod scenario;
 
 use std::time::Duration;
 
-use cache_core::CacheServiceExt;
-use cache_redis::RedisCacheService;
+use cache_core::{CacheServiceExt, ErrorKind};
+use cache_redis::{Call, Connections, Lane, RedisCacheService, Retry, Script};
 use cache_testkit::eventually;
 use cache_testkit::servers::{FaultProxy, RedisServer};
 use relay::Relay;
@@ -59,5 +59,32 @@ async fn p5_13_nothing_more_is_read_from_a_demoted_primary() {
     cache.set("other", &1_u64, LASTING).await.unwrap_err();
     for _ in 0..100 {
         assert_eq!(get(&cache, "k").await, Some(2), "read from the replica");
+    }
+}
+
+/// Redis 6 says of a script that wrote to a replica that it failed, and in its words why.
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_13_a_script_that_finds_a_replica_says_so_on_redis_6_too() {
+    let (first, second) = (RedisServer::start(), RedisServer::start());
+    let relay = Relay::start(first.addr()).await;
+    let config = config(&relay.url()).heartbeat_interval(Duration::from_secs(60));
+    let connections = Connections::connect(&config).await.unwrap();
+    let replies_as_6 = Script::new(
+        "return {err = \"ERR Error running script (call to f_7b5ad): @user_script:4: \" ..
+         \"@user_script: 4: -READONLY You can't write against a read only replica. \"}",
+    );
+    relay.lead_to(second.addr());
+    // A connection that was opened just now is not replaced for that.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let call = Call::new(Lane::Small);
+    let refused = connections.script::<()>(call, &replies_as_6, &["k"], &[]).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.is_retryable()), (ErrorKind::Unavailable, true));
+    second.command(&["SET", "where", "second"]);
+    for lane in [Lane::Small, Lane::Small, Lane::Bulk, Lane::Scan] {
+        let mut get = redis::cmd("GET");
+        get.arg("where");
+        let call = Call::new(lane).retry(Retry::Once);
+        let said = connections.query::<Option<String>>(call, &get).await.unwrap();
+        assert_eq!(said.as_deref(), Some("second"), "{lane:?}");
     }
 }

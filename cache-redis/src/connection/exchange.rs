@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::{CacheError, ErrorKind};
-use redis::{ErrorKind as Redis, RedisError, ServerErrorKind, Value};
+use redis::{ErrorKind as Redis, RedisError, Value};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Connections;
@@ -167,12 +167,11 @@ impl Connections {
             match effect {
                 Effect::Keep | Effect::Redirect => {}
                 // The cluster's client mends its own.
-                Effect::Dropped | Effect::Replace if cluster => guard.suspect(),
+                Effect::Dropped | Effect::Replace | Effect::Demoted if cluster => guard.suspect(),
                 Effect::Dropped => guard.condemn(),
-                Effect::Replace => {
-                    if trouble.kind() == Redis::Server(ServerErrorKind::ReadOnly)
-                        && let Some(address) = guard.link.address(guard.generation)
-                    {
+                Effect::Replace => guard.replace(),
+                Effect::Demoted => {
+                    if let Some(address) = guard.link.address(guard.generation) {
                         // The others lead there, too.
                         self.0.shared.demoted(&address, SETTLED);
                     }
