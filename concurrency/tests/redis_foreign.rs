@@ -15,7 +15,8 @@ use cache_testkit::lock_history::{
     Exclusion, FencedRegister, LockClient, LockRecorder, check_locks,
 };
 use cache_testkit::{RedisServer, eventually};
-use redis_common::{FENCE, LOCK, at_rest, hold, holder, lease, patient};
+use redis_common::queue::{channel, in_line};
+use redis_common::{FENCE, LOCK, QUEUE, at_rest, hold, holder, lease, listening, patient};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_22_a_key_deleted_by_hand_ends_the_section_with_the_next_renewal() {
@@ -154,6 +155,10 @@ async fn a_list_leaves_out_what_is_no_lock() {
     server.command(&["RPUSH", "{lock/cache/no string}.l", "x"]);
     let no_text = "return redis.call('SET', '{lock/cache/\\255}.l', 'x')";
     server.command(&["EVAL", no_text, "0"]);
+    // No key of a lock is empty, longer than that, or written like this.
+    for no_key in ["", &"a".repeat(1_025), "a:b", "a%3ab", "a%41"] {
+        server.command(&["SET", &format!("{{lock/cache/{no_key}}}.l"), "x"]);
+    }
     let listed = locks.list(10).await.unwrap();
     assert_eq!(listed.iter().map(|info| &*info.key).collect::<Vec<_>>(), ["k"]);
     assert_eq!(listed[0].fencing_token, guard.fencing_token());
@@ -165,6 +170,42 @@ async fn a_list_leaves_out_what_is_no_lock() {
     assert_eq!(listed.len(), 1, "what is left out is not counted, nor a held lock left out");
     server.command(&["DEL", "{lock/cache/k}.w"]);
     guard.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_40_a_queue_that_is_none_leaves_nothing_behind() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let guard = hold(&locks).await;
+    server.command(&["SET", QUEUE[0], "no list"]);
+    let brief = LockOptions::default().wait(Duration::from_millis(100));
+    let error = other.acquire("k", &brief).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    other.shutdown().await;
+    assert_eq!(server.command(&["HGETALL", QUEUE[1]]).list().len(), 0, "without a TTL");
+    server.command(&["DEL", QUEUE[0]]);
+    guard.release().await.unwrap();
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_40_who_waits_under_terms_of_garbage_is_told_nothing_before_it_asks() {
+    let server = RedisServer::start();
+    let (locks, other) = (patient(&server.url()).await, patient(&server.url()).await);
+    let guard = hold(&locks).await;
+    let waiter = tokio::spawn(async move { hold(&other).await });
+    eventually(|| listening(&server) == 1).await;
+    let token = in_line(&server).remove(0);
+    // No lease, and longer to live than any.
+    server.command(&["HSET", QUEUE[1], &token, "9999999999999999 0"]);
+    guard.release().await.unwrap();
+    assert!(!waiter.is_finished(), "it holds what the server has given nobody");
+    // A word that it does not know: it asks.
+    server.command(&["PUBLISH", &channel(&token), &token]);
+    let guard = waiter.await.unwrap();
+    assert_eq!(holder(&server).unwrap(), token.as_bytes());
+    guard.release().await.unwrap();
+    at_rest(&server);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use cache_core::check_lock_key;
 use uuid::Uuid;
 
 /// The length of the name of a process, with which its tokens begin; `common.lua` has it too.
@@ -75,6 +76,13 @@ impl Namespace {
             key.push_str(&part[2..]);
         }
         Some(key)
+    }
+
+    /// The same of a name that anybody may have written: `None` also where no lock can have that key, or
+    /// its lock stands under another name.
+    pub(crate) fn lock_of(&self, name: &str) -> Option<String> {
+        let key = self.key(name)?;
+        (check_lock_key(&key).is_ok() && self.names(&key).lock == name).then_some(key)
     }
 }
 

@@ -268,7 +268,7 @@ impl Redis {
                 let (next, names): (u64, Vec<Vec<u8>>) = primary.query(scan, &page).await?;
                 // None of ours is no text.
                 let names = names.iter().filter_map(|name| str::from_utf8(name).ok());
-                found.extend(names.filter_map(|name| namespace.key(name)));
+                found.extend(names.filter_map(|name| namespace.lock_of(name)));
                 cursor = next;
                 if cursor == 0 || found.len() >= limit {
                     break;

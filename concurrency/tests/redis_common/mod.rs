@@ -55,7 +55,7 @@ pub(crate) const LOCK: &str = "{lock/cache/k}.l";
 pub(crate) const FENCE: &str = "{lock/cache/k}.f";
 
 /// The keys of those who wait for it.
-const QUEUE: [&str; 2] = ["{lock/cache/k}.q", "{lock/cache/k}.w"];
+pub(crate) const QUEUE: [&str; 2] = ["{lock/cache/k}.q", "{lock/cache/k}.w"];
 
 /// How many stand in the queue for `k` in Redis, the heads of the processes.
 pub(crate) fn queued(server: &RedisServer) -> i64 {

@@ -36,7 +36,9 @@ if patience > 0 then
   if ARGV[6] ~= '1' then
     terms = terms .. ' a'
   end
-  if redis.call('HSET', waiters, me, terms) == 1 or not redis.call('LPOS', queue, me) then
+  -- Before anything is written: it raises where something else stands in the queue's place.
+  local there = redis.call('LPOS', queue, me)
+  if redis.call('HSET', waiters, me, terms) == 1 or not there then
     redis.call('RPUSH', queue, me)
   end
   for _, key in ipairs({queue, waiters}) do

@@ -74,7 +74,8 @@ local function hand_over(last)
         return false
       end
       local terms = redis.call('HGET', waiters, token) or ''
-      local gone, lease, asks = string.match(terms, '^(%d+) (%d+)( ?a?)$')
+      -- A lease of nothing would be refused, and its waiter told before that.
+      local gone, lease, asks = string.match(terms, '^(%d+) ([1-9]%d*)( ?a?)$')
       if not gone or tonumber(gone) <= now then
         leave(token)
       else
