@@ -46,6 +46,8 @@ macro_rules! forward_cache_store {
             $crate::__forward_async! { ($this => $inner) CacheStore:
                 fetch['a, 'b](&'b str) -> Option<$crate::Entry>;
                 fetch_many['a, 'b](&'b [String]) -> Vec<Option<$crate::Entry>>;
+                fetch_shared['a, 'b](&'b str) -> Option<$crate::Entry>;
+                fetch_many_shared['a, 'b](&'b [String]) -> Vec<Option<$crate::Entry>>;
                 store['a, 'b](&'b str, $crate::Entry) -> ();
                 store_many['a](Vec<(String, $crate::Entry)>) -> ();
                 remove['a, 'b](&'b $crate::Selector) -> Option<u64>;

@@ -204,14 +204,21 @@ impl Policy {
     }
 
     /// Whether a read of `entry` at `now` should start a refresh although it is fresh. The TTL
-    /// counts from the end of freshness backwards, so it needs no date of writing.
+    /// counts from the end of freshness backwards, so it needs no date of writing. A copy that a process
+    /// holds for a shorter time says nothing about when that is: it is due only if the policy's
+    /// `local_ttl` does.
     #[must_use]
     pub fn wants_refresh(&self, entry: &Entry, now: Timestamp, default_ttl: Duration) -> bool {
         if !self.refreshes_ahead() || entry.is_absent() || entry.fresh_until() == Timestamp::MAX {
             return false;
         }
         let ttl = self.time_to_live().unwrap_or(default_ttl);
-        let rest = ttl.mul_f64(1.0 - self.refresh_ahead.get());
+        let ahead = self.refresh_ahead.get();
+        let rest = match self.time_held_locally() {
+            _ if !entry.is_cut() => ttl.mul_f64(1.0 - ahead),
+            Some(local) => local.saturating_sub(ttl.mul_f64(ahead)),
+            None => Duration::ZERO,
+        };
         now >= entry.fresh_until() - rest
     }
 

@@ -81,6 +81,32 @@ pub trait CacheStore: fmt::Debug + Send + Sync + 'static {
     /// As [`fetch`](Self::fetch), for all keys together.
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError>;
 
+    /// Looks the key up where other processes may have changed it, although this one holds a fresh
+    /// entry: it is due for a refresh, which another may have done.
+    ///
+    /// *Behaviour*
+    /// - As [`fetch`](Self::fetch). A store of tiers asks past the one in the process, which holds what
+    ///   was found afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    async fn fetch_shared(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        self.fetch(key).await
+    }
+
+    /// [`fetch_shared`](Self::fetch_shared) of many keys, in one round trip where the backend can.
+    ///
+    /// *Behaviour*
+    /// - As [`fetch_many`](Self::fetch_many) and [`fetch_shared`](Self::fetch_shared).
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch_many`](Self::fetch_many).
+    async fn fetch_many_shared(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        self.fetch_many(keys).await
+    }
+
     /// Writes an entry; the last writer wins.
     ///
     /// *Behaviour*

@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,6 +137,25 @@ impl TieredStore {
         self.0.counters.far_times.snapshot()
     }
 
+    /// What the far tier has the near one keeps.
+    async fn fetch_one<'a, F>(
+        &'a self,
+        key: &'a str,
+        far: &'a dyn CacheStore,
+        call: impl FnOnce(&'a dyn CacheStore) -> F,
+    ) -> Result<Option<Entry>, CacheError>
+    where
+        F: Future<Output = Result<Option<Entry>, CacheError>>,
+    {
+        let inner = &self.0;
+        let lease = inner.read_lease(key).await;
+        let found = inner.read_far(Asked::key("fetch", key), far, [key], call).await?;
+        if let Some(entry) = &found {
+            inner.keep(lease, entry.clone()).await;
+        }
+        Ok(found)
+    }
+
     /// The slots of `keys` from the far tier, by where they are in the list. One of which a removal is
     /// owed is left out, as absent, rather than have all of them fail.
     async fn fetch_far(
@@ -265,13 +285,7 @@ impl CacheStore for TieredStore {
         if let Some(entry) = self.peek_fresh(key) {
             return Ok(Some(entry));
         }
-        let lease = inner.read_lease(key).await;
-        let asked = Asked::key("fetch", key);
-        let found = inner.read_far(asked, &**far, [key], |far| far.fetch(key)).await?;
-        if let Some(entry) = &found {
-            inner.keep(lease, entry.clone()).await;
-        }
-        Ok(found)
+        self.fetch_one(key, &**far, |far| far.fetch(key)).await
     }
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
@@ -289,6 +303,25 @@ impl CacheStore for TieredStore {
             for (at, entry) in self.fetch_far(&**far, asked).await? {
                 slots[at] = entry;
             }
+        }
+        Ok(slots)
+    }
+
+    async fn fetch_shared(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        check_key(key)?;
+        match &self.0.far {
+            Some(far) => self.fetch_one(key, &**far, |far| far.fetch_shared(key)).await,
+            None => self.fetch(key).await,
+        }
+    }
+
+    async fn fetch_many_shared(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let Some(far) = &self.0.far else { return self.fetch_many(keys).await };
+        let mut slots = vec![None; keys.len()];
+        let asked = keys.iter().cloned().enumerate().collect();
+        for (at, entry) in self.fetch_far(&**far, asked).await? {
+            slots[at] = entry;
         }
         Ok(slots)
     }

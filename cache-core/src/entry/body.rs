@@ -12,6 +12,8 @@ use crate::Timestamp;
 /// In [`Head::marks`]: there is no value. The other bits have a time in microseconds, which does not
 /// get that far.
 const ABSENT: u64 = 1 << 63;
+/// In [`Head::marks`]: freshness ends here before it ends in the store that it came from.
+const CUT: u64 = 1 << 62;
 
 /// The encoded value, its deadlines and its first decode.
 #[derive(Clone)]
@@ -23,7 +25,7 @@ struct Head {
     decoded: OnceBox<Arc<dyn Any + Send + Sync>>,
     fresh_until: Timestamp,
     servable_until: Timestamp,
-    /// [`ABSENT`], and when a store that has an idle time last read it.
+    /// [`ABSENT`], [`CUT`], and when a store that has an idle time last read it.
     marks: AtomicU64,
 }
 
@@ -80,13 +82,29 @@ impl Body {
 
     /// When [`touch`](Self::touch) last was called.
     pub(crate) fn read_at(&self) -> Timestamp {
-        Timestamp::from_micros(self.head().marks.load(Ordering::Relaxed) & !ABSENT)
+        Timestamp::from_micros(self.head().marks.load(Ordering::Relaxed) & !(ABSENT | CUT))
     }
 
     pub(crate) fn touch(&self, now: Timestamp) {
         let marks = &self.head().marks;
-        let absent = marks.load(Ordering::Relaxed) & ABSENT;
-        marks.store(absent | now.as_micros() & !ABSENT, Ordering::Relaxed);
+        let kept = marks.load(Ordering::Relaxed) & (ABSENT | CUT);
+        marks.store(kept | now.as_micros() & !(ABSENT | CUT), Ordering::Relaxed);
+    }
+
+    /// Whether its freshness was [cut](Self::cut).
+    #[inline]
+    pub(super) fn is_cut(&self) -> bool {
+        self.head().marks.load(Ordering::Relaxed) & CUT != 0
+    }
+
+    /// The same value with deadlines that are sooner; clones keep theirs.
+    pub(super) fn cut(&mut self, fresh_until: Timestamp, servable_until: Timestamp) {
+        let sooner = fresh_until < self.fresh_until();
+        self.set_deadlines(fresh_until, servable_until);
+        if sooner {
+            // Nobody else has it yet.
+            self.head().marks.fetch_or(CUT, Ordering::Relaxed);
+        }
     }
 
     /// Whether it is a clone of `other`.
@@ -104,6 +122,9 @@ impl Body {
         });
         if !set {
             let copy = Self::new(self.payload(), fresh_until, servable_until);
+            if self.is_cut() {
+                copy.head().marks.fetch_or(CUT, Ordering::Relaxed);
+            }
             if let Some(value) = self.decoded() {
                 copy.remember(Arc::clone(value));
             }

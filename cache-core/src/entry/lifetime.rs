@@ -121,7 +121,7 @@ impl Entry {
             let bound = from + ttl;
             if bound < entry.fresh_until() {
                 let window = entry.fresh_until().until(entry.servable_until());
-                entry.body.set_deadlines(bound, entry.servable_until().min(bound + window));
+                entry.body.cut(bound, entry.servable_until().min(bound + window));
             }
         }
         entry
@@ -164,7 +164,7 @@ impl Entry {
         if bound < fresh_until {
             let servable_until = entry.servable_until();
             let window = fresh_until.until(servable_until);
-            entry.body.set_deadlines(bound, servable_until.min(bound + window));
+            entry.body.cut(bound, servable_until.min(bound + window));
         }
         match local {
             Some(Local { ttl, from }) => entry.until(from + ttl),
@@ -178,7 +178,7 @@ impl Entry {
     pub fn until(mut self, deadline: Timestamp) -> Self {
         self.settled();
         if deadline < self.servable_until() {
-            self.body.set_deadlines(self.fresh_until().min(deadline), deadline);
+            self.body.cut(self.fresh_until().min(deadline), deadline);
         }
         self
     }
@@ -273,6 +273,35 @@ mod tests {
         assert_eq!(held(&long_local, Duration::MAX), (at(100), at(150)));
         // Without one the stale value is there for when the shared store is not.
         assert_eq!(held(&stale, short), (at(11), at(111)));
+    }
+
+    #[test]
+    fn p3_a_copy_that_ends_sooner_is_due_only_if_the_local_ttl_says_so() {
+        let micros = Duration::from_micros;
+        let policy = Policy::ttl(micros(100)).refresh_ahead(0.5);
+        let due = |entry: &Entry, policy: &Policy| {
+            let due = |now| policy.wants_refresh(entry, now, Duration::MAX);
+            (0..entry.fresh_until().as_micros()).map(at).find(|now| due(*now))
+        };
+        let made = |policy: &Policy| Entry::encode(&1, policy).unwrap().date(at(0), Duration::MAX);
+        let entry = made(&policy);
+        assert_eq!(due(&entry, &policy), Some(at(50)));
+        assert_eq!(due(&entry.clone().held_at_most(at(30), micros(70)), &policy), Some(at(50)));
+        let cut = entry.clone().held_at_most(at(30), micros(69));
+        assert_eq!((cut.fresh_until(), due(&cut, &policy)), (at(99), None));
+        assert_eq!(due(&entry.until(at(60)), &policy), None);
+        // A copy of it, and one that was read, as a store with an idle time notes.
+        let copy = cut.clone().until(at(98));
+        copy.body().touch(at(7));
+        assert_eq!((copy.body().read_at(), due(&copy, &policy)), (at(7), None));
+        for (local, expected) in [(40, None), (60, Some(at(50))), (200, Some(at(50)))] {
+            let policy = policy.clone().local_ttl(micros(local));
+            let held = made(&policy).settle_local(at(0), Duration::MAX);
+            assert_eq!(due(&held, &policy), expected, "{local}");
+        }
+        let lasting = Policy::ttl(Duration::MAX).refresh_ahead(0.5).local_ttl(micros(10));
+        let held = made(&lasting).settle_local(at(0), Duration::MAX);
+        assert_eq!(due(&held, &lasting), None);
     }
 
     #[test]

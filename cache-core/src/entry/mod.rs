@@ -188,6 +188,12 @@ impl Entry {
         self.body.servable_until()
     }
 
+    /// Whether its freshness ends here sooner than where it came from, as a process is to hold it for a
+    /// shorter time.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.body.is_cut()
+    }
+
     /// Whether it is fresh at `now`.
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {

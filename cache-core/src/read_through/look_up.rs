@@ -45,6 +45,10 @@ impl<S: CacheStore> Inner<S> {
         let key = wanted.key;
         loop {
             let found = match self.store.peek(key) {
+                Some(entry) if self.is_due(&entry, wanted.policy) => {
+                    // Another node may have refreshed it.
+                    self.store.fetch_shared(key).await
+                }
                 Some(entry) if self.clock.is_before(entry.fresh_until()) => Ok(Some(entry)),
                 _ => self.store.fetch(key).await,
             };
@@ -67,6 +71,12 @@ impl<S: CacheStore> Inner<S> {
                 }
             }
         }
+    }
+
+    /// Whether it is fresh, and to be refreshed all the same.
+    pub(super) fn is_due(&self, entry: &Entry, policy: &Policy) -> bool {
+        let now = self.clock.now();
+        entry.is_fresh(now) && policy.wants_refresh(entry, now, self.default_ttl)
     }
 
     /// If `found` is not the answer, it is loaded anew although it is fresh.

@@ -183,7 +183,7 @@ impl<S: CacheStore> Inner<S> {
                 }
             }
             let keys: Vec<_> = open.iter().map(|landing| landing.key().to_owned()).collect();
-            let found = match self.fetch_all(&keys).await {
+            let found = match self.fetch_all(&keys, policy).await {
                 Ok(found) => found,
                 Err(error) => {
                     self.note(&error, "fetch_many");
@@ -250,11 +250,19 @@ impl<S: CacheStore> Inner<S> {
         join_all(back.into_iter().map(give_back)).await
     }
 
-    async fn fetch_all(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+    async fn fetch_all(
+        &self,
+        keys: &[String],
+        policy: &Policy,
+    ) -> Result<Vec<Option<Entry>>, CacheError> {
         let peek = |key: &String| {
             self.store.peek(key).filter(|entry| self.clock.is_before(entry.fresh_until()))
         };
         let held: Vec<_> = keys.iter().map(peek).collect();
+        // Another node may have refreshed it.
+        if held.iter().flatten().any(|entry| self.is_due(entry, policy)) {
+            return self.slots(keys, self.store.fetch_many_shared(keys)).await;
+        }
         if held.iter().all(Option::is_some) {
             return Ok(held);
         }

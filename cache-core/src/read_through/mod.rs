@@ -8,6 +8,7 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -166,6 +167,24 @@ impl<S: CacheStore> CacheStore for ReadThrough<S> {
             slots[at] = entry;
         }
         Ok(slots)
+    }
+
+    async fn fetch_shared(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        check_key(key)?;
+        let found = self.0.store.fetch_shared(key).await.map_err(|error| {
+            self.0.failed_lookups(1);
+            self.0.failed(error, key)
+        })?;
+        self.0.count_fetched([found.as_ref()]);
+        Ok(found)
+    }
+
+    async fn fetch_many_shared(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let found = self.0.slots(keys, self.0.store.fetch_many_shared(keys)).await;
+        let found = found.inspect_err(|_| self.0.failed_lookups(keys.len()))?;
+        self.0.count_fetched(found.iter().map(Option::as_ref));
+        Ok(found)
     }
 
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
@@ -364,7 +383,15 @@ impl<S> Inner<S> {
     where
         S: CacheStore,
     {
-        let found = self.store.fetch_many(keys).await.and_then(|found| {
+        self.slots(keys, self.store.fetch_many(keys)).await
+    }
+
+    async fn slots(
+        &self,
+        keys: &[String],
+        found: impl Future<Output = Result<Vec<Option<Entry>>, CacheError>>,
+    ) -> Result<Vec<Option<Entry>>, CacheError> {
+        let found = found.await.and_then(|found| {
             if found.len() == keys.len() {
                 return Ok(found);
             }

@@ -97,6 +97,14 @@ impl<S: CacheStore> CacheStore for Planted<S> {
         self.inner.fetch_many(keys).await
     }
 
+    async fn fetch_shared(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        self.inner.fetch_shared(key).await
+    }
+
+    async fn fetch_many_shared(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        self.inner.fetch_many_shared(keys).await
+    }
+
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
         self.inner.store(key, entry).await
     }

@@ -121,6 +121,16 @@ impl<S: CacheStore> CacheStore for FlakyCache<S> {
         self.around(operation, self.inner.fetch_many(keys)).await
     }
 
+    async fn fetch_shared(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let operation = Operation::Fetch { key: key.to_owned() };
+        self.around(operation, self.inner.fetch_shared(key)).await
+    }
+
+    async fn fetch_many_shared(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        let operation = Operation::FetchMany { keys: keys.to_vec() };
+        self.around(operation, self.inner.fetch_many_shared(keys)).await
+    }
+
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
         let operation = Operation::Store { key: key.to_owned() };
         self.around(operation, self.inner.store(key, entry)).await

@@ -54,6 +54,14 @@ impl CacheStore for MockCacheService {
         known.map(|(key, answer)| answer.entry(key)).collect()
     }
 
+    async fn fetch_shared(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        self.fetch(key).await
+    }
+
+    async fn fetch_many_shared(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        self.fetch_many(keys).await
+    }
+
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
         match self.script.set(key, &entry) {
             Some(done) => done,
