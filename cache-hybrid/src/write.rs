@@ -34,8 +34,9 @@
 //! that, here and there.
 //!
 //! *A caller that goes away in the middle* leaves it open whether the far tier was reached. That is
-//! then as if it had failed: the near tier is purged, and a removal is owed to the far one, which
-//! comes before anything else is asked of it.
+//! then as if it had failed: a removal is owed to the far tier, which comes before anything else is
+//! asked of it, and then the near one is purged. In this order: a read that takes its lease after the
+//! purge finds what is owed.
 //!
 //! *A write that is late.* A far tier may go on with what it was asked for as long as it
 //! [takes at most](cache_core::CacheStore::call_timeout), and W3 ends no sooner: it is asked with all of
@@ -69,6 +70,8 @@ impl Unfinished<'_> {
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         let (inner, Some(what)) = (self.inner, self.what) else { return };
+        // First: who reads far once near is emptied finds it owed.
+        inner.owe(what);
         // A tier in the process does it when first polled; another is seen to by a task.
         if inner.near_remove(what).now_or_never().is_none()
             && let (Some(near), Ok(runtime)) = (inner.near.clone(), Handle::try_current())
@@ -78,7 +81,6 @@ impl Drop for Unfinished<'_> {
             drop(runtime.spawn(async move { near.remove(&what).await }));
         }
         inner.detach(what);
-        inner.owe(what);
     }
 }
 

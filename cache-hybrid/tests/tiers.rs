@@ -12,7 +12,7 @@ use std::time::Duration;
 use cache_core::{CacheServiceExt, CacheStore, Entry, LeaseOutcome, Policy, Selector};
 use cache_hybrid::HybridCache;
 use cache_quick::QuickCacheService;
-use cache_testkit::{Gate, Operation, eventually, let_others_run};
+use cache_testkit::{Gate, Operation, eventually, let_others_run, poll_once};
 use fleet::{Fleet, TTL};
 
 #[tokio::test]
@@ -379,4 +379,33 @@ async fn p7_a_write_or_removal_that_was_dropped_leaves_no_old_value() {
         assert!([None, Some(4)].contains(&b.get("k").await));
         assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
     }
+}
+
+/// Who reads once the near tier has been emptied finds the removal owed, and so not the old value.
+#[tokio::test]
+async fn p7_a_removal_that_was_dropped_is_owed_before_the_near_tier_is_emptied() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.set("k", 1).await;
+    let tiers = a.cache.tiers().clone();
+    let reads = Arc::new(AtomicUsize::new(0));
+    // It is called in the middle of what ends the removal.
+    a.cache.tiers().on_removal({
+        let (tiers, reads) = (tiers.clone(), reads.clone());
+        Arc::new(move |_| {
+            reads.fetch_add(1, Relaxed);
+            let _ = poll_once(&mut tiers.fetch("k"));
+        })
+    });
+    let gate = fleet.faults.when(Operation::is_remove).once().hold();
+    let k = Selector::key("k");
+    let mut removal = tiers.remove(&k);
+    assert!(poll_once(&mut removal).is_pending());
+    gate.reached().await;
+    drop(removal);
+    assert_eq!(reads.load(Relaxed), 1);
+    fleet.faults.heal();
+    fleet.retry().await;
+    assert_eq!(tiers.tier_stats().replays_pending, 0);
+    assert_eq!((a.holds("k"), a.get("k").await), (None, None), "what was read meanwhile is kept");
 }
