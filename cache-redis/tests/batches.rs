@@ -171,3 +171,52 @@ async fn a_large_value_holds_up_no_batch() {
     proxy.heal();
     assert_eq!(large.await.unwrap().map(|value| value.len()), Some(LARGE));
 }
+
+/// Nor does one that is too large to be read within the budget: how large it is need not show by
+/// reading it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_takes_longer_than_the_budget_fails_no_reads_but_its_own() {
+    const LARGE: usize = 4 * 1024 * 1024;
+    let server = RedisServer::start();
+    let (_, keys) = filled(&server).await;
+    let patient = config(&server.url()).operation_timeout(Duration::from_secs(10));
+    let writer = RedisCacheService::connect(patient).await.unwrap();
+    writer.set("large", &"x".repeat(LARGE), LASTING).await.unwrap();
+    let proxy = FaultProxy::start(&server.addr().to_string());
+    let cache = connect(&proxy.url(&server.url())).await;
+    // A second for the large one alone.
+    proxy.bandwidth(LARGE as u64);
+    eventually_async(async || {
+        // It is asked for first, and the first time nobody knows how large it is.
+        let (large, small) =
+            tokio::join!(cache.get::<String>("large"), join_all(reads(&cache, &keys)));
+        assert_eq!(large.unwrap_err().kind(), ErrorKind::Timeout);
+        small.into_iter().enumerate().all(|(n, read)| matches!(read, Ok(Some(is)) if is == n))
+    })
+    .await;
+}
+
+/// Who writes a large value knows that it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_was_large_when_it_was_written_is_read_apart_the_first_time() {
+    const LARGE: usize = 4 * 1024 * 1024;
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.addr().to_string());
+    let patient = config(&proxy.url(&server.url())).operation_timeout(Duration::from_secs(10));
+    let cache = RedisCacheService::connect(patient.connections(1)).await.unwrap();
+    let value = "x".repeat(LARGE);
+    cache.set("set", &value, LASTING).await.unwrap();
+    cache.set_many(&[("many", &value)], LASTING).await.unwrap();
+    cache
+        .get_or_load("filled", LASTING, || async { Ok::<_, std::io::Error>(value) })
+        .await
+        .unwrap();
+    cache.set("small", &1, LASTING).await.unwrap();
+    proxy.bandwidth(LARGE as u64);
+    for large in ["set", "many", "filled"] {
+        let mut large = pin!(cache.get::<String>(large));
+        assert!(large.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(cache.get("small").await.unwrap(), Some(1));
+        assert!(large.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+}

@@ -325,3 +325,33 @@ async fn the_servers_clock_is_known_whatever_ours_says() {
     // The manual clock stands still since the first connection.
     assert!(b.abs_diff(a) < 200_000, "{a} {b}");
 }
+
+/// A reply that nobody waits for any more still has to come in before the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_with_a_reply_that_came_too_late_is_passed_over() {
+    const LARGE: usize = 4 * 1024 * 1024;
+    let server = RedisServer::start();
+    server.command(&["SET", "small", "1"]);
+    server.command(&["SET", "large", &"x".repeat(LARGE)]);
+    let proxy = FaultProxy::start(&server.url());
+    let config = RedisConfig::from_url(&proxy.url(&server.url())).unwrap();
+    let connections = Connections::connect(&config).await.unwrap();
+    // Two seconds for the large one alone.
+    proxy.bandwidth(LARGE as u64 / 2);
+    let get = |key| {
+        let mut get = redis::cmd("GET");
+        get.arg(key);
+        get
+    };
+    let began = Instant::now();
+    let large = connections.query::<String>(SMALL, &get("large")).await;
+    assert_eq!(large.unwrap_err().kind(), ErrorKind::Timeout);
+    let patient = SMALL.budget(Duration::from_secs(1));
+    while began.elapsed() < Duration::from_millis(900) {
+        // However many at once.
+        let pair = [get("small"), get("small")];
+        let [one, two] = pair.each_ref().map(|get| connections.query::<u64>(patient, get));
+        let (one, two) = tokio::join!(one, two);
+        assert_eq!((one.unwrap(), two.unwrap()), (1, 1));
+    }
+}

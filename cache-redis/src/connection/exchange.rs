@@ -97,7 +97,7 @@ impl Connections {
             Ok(reply) => reply,
             Err(_) => {
                 if let Some(guard) = trail.used {
-                    guard.suspect();
+                    guard.give_up();
                 }
                 return Err(self.timed_out(budget));
             }

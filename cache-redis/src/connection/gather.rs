@@ -14,13 +14,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-/// How many calls a link carries.
+/// How many calls a link carries, and above that how many were given up whose replies may still be
+/// on their way: one of those weighs more than all calls that are under way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Load(Arc<AtomicUsize>);
 
+/// What a call that was given up counts.
+const GIVEN_UP: usize = 1 << (usize::BITS / 2);
+
 impl Load {
-    pub(crate) fn get(&self) -> usize {
+    /// For comparing.
+    pub(crate) fn weight(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn under_way(&self) -> usize {
+        self.weight() % GIVEN_UP
+    }
+
+    pub(crate) fn given_up(&self) -> usize {
+        self.weight() / GIVEN_UP
     }
 
     pub(crate) fn add(&self) {
@@ -29,6 +42,16 @@ impl Load {
 
     pub(crate) fn remove(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One that was under way is given up.
+    pub(crate) fn give_up(&self) {
+        self.0.fetch_add(GIVEN_UP - 1, Ordering::Relaxed);
+    }
+
+    /// So many that were given up are over.
+    pub(crate) fn over(&self, given_up: usize) {
+        self.0.fetch_sub(given_up * GIVEN_UP, Ordering::Relaxed);
     }
 }
 
@@ -49,7 +72,7 @@ impl<D: Future<Output = ()>> Future for Gathering<D> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.stepped_back && self.load.get() > 1 {
+        if !self.stepped_back && self.load.under_way() > 1 {
             self.stepped_back = true;
             // To the end of the queue.
             cx.waker().wake_by_ref();
@@ -73,6 +96,20 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_outweighs_those_that_are_under_way() {
+        let (load, busy) = (Load::default(), Load::default());
+        (0..1_000).for_each(|_| busy.add());
+        load.add();
+        load.add();
+        load.give_up();
+        assert_eq!((load.under_way(), load.given_up()), (1, 1));
+        assert!(load.weight() > busy.weight());
+        load.over(load.given_up());
+        load.remove();
+        assert_eq!(load.weight(), 0);
     }
 
     #[test]

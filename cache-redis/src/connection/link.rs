@@ -87,9 +87,9 @@ impl Link {
         Some(Lease { handle: handle.clone(), guard })
     }
 
-    /// How many calls it carries, if it can carry any.
+    /// How much it carries, if it can carry anything.
     pub(crate) fn load(&self) -> Option<usize> {
-        self.live.read().is_some().then(|| self.in_flight.get())
+        self.live.read().is_some().then(|| self.in_flight.weight())
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -149,6 +149,8 @@ impl Link {
     pub(crate) fn publish(&self, handle: Handle, address: &str) -> u64 {
         let generation = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         let mut live = self.live.write();
+        // Their replies went with the connection before.
+        self.in_flight.over(self.in_flight.given_up());
         if self.enter(Phase::Live { generation }) {
             *live = Some(Live {
                 generation,
@@ -253,9 +255,18 @@ pub(crate) struct InFlight<'a> {
 }
 
 impl InFlight<'_> {
-    /// The call had no answer in time: the supervisor looks whether anyone is there.
+    /// The supervisor looks whether anyone is there.
     pub(crate) fn suspect(&self) {
         self.link.suspect();
+    }
+
+    /// The call had no answer in time. It weighs on its link until the supervisor has had one, for
+    /// what comes next on that connection comes later.
+    pub(crate) fn give_up(self) {
+        self.link.in_flight.give_up();
+        self.link.suspect();
+        // Counted already.
+        std::mem::forget(self);
     }
 
     /// The connection works and should lead elsewhere. One that was opened just now leads where the

@@ -46,7 +46,7 @@ impl Pool {
     }
 
     /// A connection of `lane`: the least busy, the first of equals, so that sparse traffic stays on
-    /// one and its packets are full.
+    /// one and its packets are full. One that has not answered in time comes last.
     pub(crate) async fn lease(
         &self,
         lane: Lane,
@@ -76,7 +76,7 @@ impl Pool {
         }
         let idle = async {
             // Rare and short: not worth a wake-up on every call's end.
-            while self.links.iter().any(|link| link.in_flight().get() > 0) {
+            while self.links.iter().any(|link| link.in_flight().under_way() > 0) {
                 sleep(Duration::from_millis(2)).await;
             }
         };

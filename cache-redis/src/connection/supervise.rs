@@ -213,10 +213,13 @@ impl Shared {
             }
             self.health.say(false);
             let patience = self.config.heartbeat_timeout;
+            let given_up = link.in_flight().given_up();
             let beat = beat(&mut connection, &progress, role, &self.clock, patience, &address);
             if let Err(lost) = beat.await {
                 return lost;
             }
+            // Whatever came before its answer has come.
+            link.in_flight().over(given_up);
         }
     }
 
@@ -237,11 +240,13 @@ impl Shared {
             self.health.say(false);
             let patience = self.config.heartbeat_timeout;
             let address = self.health.address();
+            let given_up = link.in_flight().given_up();
             match cluster::beat(&connection, &self.clock, patience, address).await {
                 Err(error) => return Lost::Silent(error),
                 Ok(0) => (silences, tolerated) = (0, 2),
                 Ok(_) => silences += 1,
             }
+            link.in_flight().over(given_up);
             if silences >= tolerated
                 && let Ok(Open::Cluster(next)) = self.dial(link).await
             {

@@ -1,32 +1,58 @@
 //! Which keys have large values: they are read apart, so that small ones do not wait behind them.
 //!
-//! How large a value is shows when it is read. A key whose value was large then goes over the
-//! connection for large ones the next time, and in no batch. It is a guess: wrong, it costs a detour
-//! or a wait, never an answer.
+//! How large a value is shows when it is read or written. A key whose value was large then goes over
+//! the connection for large ones the next time, and in no batch. It is a guess: wrong, it costs a
+//! detour or a wait, never an answer.
+//!
+//! A value that takes longer than the budget is never read, and whoever is behind it neither. So when
+//! reads had no answer in time, the server is asked how large their values are.
+//!
+//! Rules:
+//!
+//! 1. One task at a time asks, for some keys: a server that hangs is asked no more than that.
+//! 2. It asks over a connection that carries no values.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::BULK_BYTES;
+use parking_lot::Mutex;
+use redis::{Pipeline, Value};
+
+use super::{BULK_BYTES, CHUNK};
+use crate::connection::{Call, Connections, Lane};
+use crate::key::{Keyspace, chunks};
 
 /// Keys that are remembered at most; a newer one takes the place of an older.
 const PLACES: usize = 1024;
+/// Keys that may wait for being asked for.
+const UNREAD: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct LargeValues {
     /// Whether there ever was one: most caches have none, and their reads look no further.
     any: AtomicBool,
     places: Box<[AtomicU64]>,
+    unread: Mutex<Unread>,
+}
+
+/// What was not read in time.
+#[derive(Debug, Default)]
+struct Unread {
+    keys: HashSet<String>,
+    /// Whether a task asks.
+    asked: bool,
 }
 
 impl Default for LargeValues {
     fn default() -> Self {
         let places = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
-        Self { any: AtomicBool::new(false), places }
+        Self { any: AtomicBool::new(false), places, unread: Mutex::default() }
     }
 }
 
 impl LargeValues {
-    /// Whether the key's value was large when it was read last.
+    /// Whether the key's value was large when it was read or written last.
     pub(super) fn has(&self, key: &str) -> bool {
         self.any.load(Ordering::Relaxed) && {
             let (place, mark) = self.place(key);
@@ -43,6 +69,57 @@ impl LargeValues {
         } else if self.has(key) {
             self.place(key).0.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// The values of `unread` did not come in time: asks how large they are, meanwhile.
+    #[cold]
+    pub(super) fn ask<'k>(
+        self: &Arc<Self>,
+        connections: &Connections,
+        keys: &Keyspace,
+        unread: impl Iterator<Item = &'k str>,
+    ) {
+        // Known already: it is not for want of knowing that they are late.
+        let unread = unread.filter(|key| !self.has(key));
+        let begin = {
+            let mut waiting = self.unread.lock();
+            let room = UNREAD.saturating_sub(waiting.keys.len());
+            waiting.keys.extend(unread.take(room).map(str::to_owned));
+            !waiting.keys.is_empty() && !std::mem::replace(&mut waiting.asked, true)
+        };
+        if begin {
+            // It ends by itself, when nothing waits and its calls are over, which their budget
+            // bounds.
+            drop(tokio::spawn(Arc::clone(self).learn(connections.clone(), keys.clone())));
+        }
+    }
+
+    async fn learn(self: Arc<Self>, connections: Connections, keys: Keyspace) {
+        while let Some(unread) = self.next() {
+            let name = |at: usize| keys.key(&unread[at]);
+            for chunk in chunks(unread.len(), CHUNK, connections.is_cluster(), name) {
+                let mut pipeline = Pipeline::with_capacity(chunk.len());
+                for &at in &chunk {
+                    pipeline.cmd("STRLEN").arg(name(at));
+                }
+                let Ok(sizes) = connections.pipeline(Call::new(Lane::Scan), &pipeline).await else {
+                    // Whoever reads them next in vain asks again.
+                    break;
+                };
+                for (at, size) in chunk.into_iter().zip(sizes) {
+                    // Not for a list or a hash, nor for a user who may not ask.
+                    if let Value::Int(bytes) = size {
+                        self.saw(&unread[at], usize::try_from(bytes).unwrap_or(0));
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Vec<String>> {
+        let mut waiting = self.unread.lock();
+        waiting.asked = !waiting.keys.is_empty();
+        waiting.asked.then(|| waiting.keys.drain().collect())
     }
 
     /// Where a key stands, and what stands there for it: never 0.

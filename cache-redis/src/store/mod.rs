@@ -61,7 +61,7 @@ pub struct RedisStore {
     /// How often a key held what is no value of ours.
     unreadable: AtomicU64,
     batches: Batches,
-    large: LargeValues,
+    large: Arc<LargeValues>,
     giving_back: GivingBack,
     tell: Option<Arc<Tell>>,
 }
@@ -80,7 +80,7 @@ impl RedisStore {
             max_value_bytes,
             unreadable: AtomicU64::new(0),
             batches: Batches::default(),
-            large: LargeValues::default(),
+            large: Arc::default(),
             tell: None,
             connections,
         }
@@ -109,6 +109,11 @@ impl RedisStore {
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// The entry is being written: whether it is large is known before it is read.
+    fn writes(&self, key: &str, entry: &Entry) {
+        self.large.saw(key, entry.bytes().map_or(0, <[u8]>::len));
     }
 
     fn offset(&self) -> ClockOffset {
@@ -165,11 +170,13 @@ impl CacheStore for RedisStore {
     }
 
     async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        self.writes(key, &entry);
         let put = self.put(key, entry)?;
         self.write(&put).await
     }
 
     async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        entries.iter().for_each(|(key, entry)| self.writes(key, entry));
         self.write_many(entries).await
     }
 
@@ -195,6 +202,7 @@ impl CacheStore for RedisStore {
         bus: &dyn InvalidationBus,
     ) -> Result<(), CacheError> {
         let what = Selector::key(key);
+        self.writes(key, &entry);
         match self.own(bus) {
             Some(bus) => self.put_and_tell(key, entry, &what, bus).await,
             None => self.tell_after(self.store(key, entry), &what, bus).await,
@@ -220,6 +228,7 @@ impl CacheStore for RedisStore {
     async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
         let key = self.keys.key(lease.key());
         let unsettled = self.giving_back.unless_settled(&key, lease.id());
+        self.writes(lease.key(), &entry);
         let entry = self.settle(lease.key(), entry)?;
         // What is over by our clock is so for the server too, however little theirs differ.
         let record = match Expiry::of(entry.servable_until(), self.clock.now()) {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use cache_core::{CacheError, Entry, Timestamp};
+use cache_core::{CacheError, Entry, ErrorKind, Timestamp};
 use redis::{Cmd, Pipeline, Value};
 
 use super::foreign::Begun;
@@ -63,14 +63,28 @@ impl RedisStore {
             && alone.is_none()
             && let Some(reply) = self.batches.read(&self.connections, self.keys.name(key)).await
         {
-            return reply;
+            return self.if_late(reply, std::iter::once(key));
         }
         let name = self.keys.name(key);
         let mut cmd = Cmd::with_capacity(2, GET.len() + name.len());
         cmd.arg(GET).arg(name);
         // Apart: it is two kilobytes, and would make a read in a batch as large, whose own part in it
         // is small.
-        Box::pin(self.connections.reply(if is_large { READ_LARGE } else { READ }, &cmd)).await
+        let call = if is_large { READ_LARGE } else { READ };
+        let reply = Box::pin(self.connections.reply(call, &cmd)).await;
+        self.if_late(reply, std::iter::once(key))
+    }
+
+    /// The reply. Where there was none in time, the values of `keys` may be too large for it.
+    fn if_late<'k, T>(
+        &self,
+        reply: Result<T, CacheError>,
+        keys: impl Iterator<Item = &'k str>,
+    ) -> Result<T, CacheError> {
+        if reply.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
+            self.large.ask(&self.connections, &self.keys, keys);
+        }
+        reply
     }
 
     /// What stands under so many keys, which one command may name together.
@@ -92,12 +106,14 @@ impl RedisStore {
         if self.connections.is_cluster() {
             // One command each: while their slot moves, some may be here and others there.
             let mut pipeline = Pipeline::with_capacity(count);
-            for key in keys {
+            for key in keys.clone() {
                 pipeline.cmd(GET).arg(self.keys.name(key));
             }
-            return self.connections.pipeline(call, &pipeline).await;
+            let replies = self.connections.pipeline(call, &pipeline).await;
+            return self.if_late(replies, keys.map(String::as_str));
         }
-        match self.connections.reply(call, &cmd).await? {
+        let reply = self.connections.reply(call, &cmd).await;
+        match self.if_late(reply, keys.map(String::as_str))? {
             Value::Array(values) => Ok(values),
             refused => self.connections.convert(refused),
         }
