@@ -197,6 +197,57 @@ async fn without_a_service_an_attempt_is_followed_no_longer_than_it_matters() {
     guard.release().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_always_answers_too_late_is_not_asked_for_ever() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let config = RedisConfig::from_url(&proxy.url(&server.url()))
+        .unwrap()
+        .heartbeat_timeout(Duration::from_secs(5))
+        .operation_timeout(Duration::from_millis(250));
+    let locks = RedisConcurrencyService::connect(config).await.unwrap();
+    let guard = hold(&locks).await;
+    proxy.latency(Duration::from_millis(150));
+    let options = lease(LONG);
+    let attempts = (0..50).map(|number| {
+        let (locks, options) = (&locks, &options);
+        async move { locks.acquire(&format!("k{number}"), options).await.map(drop) }
+    });
+    for outcome in futures_util::future::join_all(attempts).await {
+        assert_eq!(outcome.unwrap_err().kind(), LockErrorKind::Unavailable);
+    }
+    assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::Unavailable);
+    // All is given back, and known to be, though no answer comes in time.
+    let at_once = async || {
+        let began = Instant::now();
+        locks.shutdown().await;
+        began.elapsed() < Duration::from_secs(1)
+    };
+    eventually_async(at_once).await;
+    let sent = scripts(&server);
+    assert!(sent < 51 * 8, "{sent} scripts");
+    // Real time: longer than between two questions.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(scripts(&server), sent, "it goes on");
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_cannot_be_done_any_more_is_followed_no_longer_than_its_lease() {
+    let server = RedisServer::start();
+    let locks = service(&server.url()).await;
+    hold(&locks).await.release().await.unwrap();
+    server.pause();
+    let error = locks.try_acquire("k", &lease(100)).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Unavailable);
+    let began = Instant::now();
+    locks.shutdown().await;
+    assert!(began.elapsed() < Duration::from_millis(3_500), "{:?}", began.elapsed());
+    server.resume();
+    eventually(|| holder(&server).is_none()).await;
+    at_rest(&server);
+}
+
 // On one thread: no answer comes within a poll.
 #[tokio::test]
 async fn a_lock_that_is_lost_before_its_caller_looks_is_an_error() {

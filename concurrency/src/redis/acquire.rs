@@ -19,7 +19,6 @@ use cache_core::{
     FencingToken, LockError, LockErrorKind, LockGuard, LockLease, LockRelease, LockReleasing,
     Timestamp,
 };
-use cache_redis::Sent;
 use tokio::sync::oneshot;
 
 use super::error::{is_moving, may_heal, may_run, task_gone, unavailable};
@@ -27,8 +26,8 @@ use super::hand_over::HandOver;
 use super::hold::{Hold, Terms, valid_until};
 use super::inner::Inner;
 use super::names::{Names, label};
-use super::release::Job;
-use super::script::{Acquired, CLAIM, Place};
+use super::release::{Job, Late};
+use super::script::{Acquired, Asked, CLAIM, Place};
 use crate::stats::bump;
 
 /// For how long it is tried to take back what the server has refused to do.
@@ -44,22 +43,35 @@ pub(crate) struct Request {
     pub(crate) names: Arc<Names>,
     pub(crate) token: String,
     pub(crate) terms: Terms,
-    /// A copy of a question of this token may come when its answer is known already.
-    late: Arc<AtomicBool>,
+    asked: Arc<SoFar>,
+}
+
+/// What has been asked under a token so far.
+#[derive(Default)]
+struct SoFar {
+    /// A copy of a question may come when its answer is known already.
+    late: AtomicBool,
+    /// One has been asked that is done whenever it comes.
+    ever: AtomicBool,
 }
 
 impl Request {
     pub(crate) fn new(key: &str, names: Names, token: String, terms: Terms) -> Self {
-        Self { key: Arc::from(key), names: Arc::new(names), token, terms, late: Arc::default() }
+        Self { key: Arc::from(key), names: Arc::new(names), token, terms, asked: Arc::default() }
     }
 
     /// The same under another token.
     pub(crate) fn anew(&mut self, token: String) {
-        (self.token, self.late) = (token, Arc::default());
+        (self.token, self.asked) = (token, Arc::default());
     }
 
     pub(crate) fn may_come_late(&self) -> bool {
-        self.late.load(Relaxed)
+        self.asked.late.load(Relaxed)
+    }
+
+    /// What a copy may do yet, if there is one.
+    fn late(&self) -> Late {
+        if self.asked.ever.load(Relaxed) { Late::Ever } else { Late::InTime }
     }
 }
 
@@ -117,9 +129,11 @@ async fn send(
     gate: LockGuard,
 ) -> Result<Tried, LockError> {
     let Request { names, token, terms, .. } = request;
-    let (since, mut sent) = (inner.clock.now(), Sent::default());
-    let answer = inner.redis.acquire(names, token, terms.lease, place, &mut sent).await;
-    request.late.fetch_or(sent.0 > 1, Relaxed);
+    let (since, mut asked) = (inner.clock.now(), Asked::default());
+    let answer = inner.redis.acquire(names, token, terms.lease, place, &mut asked).await;
+    let sent = asked.sent;
+    request.asked.late.fetch_or(sent.0 > 1, Relaxed);
+    request.asked.ever.fetch_or(asked.ever, Relaxed);
     let fence = match answer {
         Ok(Acquired::Fence(fence)) => fence,
         Ok(Acquired::Held(remaining, holder)) => {
@@ -130,7 +144,7 @@ async fn send(
             // One server by itself that sends elsewhere does so for good.
             let moving = inner.redis.connections.is_cluster() && is_moving(&error) && !unknown;
             if unknown {
-                abandon(inner, request);
+                abandon(inner, request, place.patience);
             } else if heals && !moving && sent.0 > 0 {
                 // What was refused has not been done; a place in the queue may be there from before.
                 inner.leave(request, REFUSED);
@@ -146,12 +160,12 @@ async fn send(
     if let Some(durability) = inner.durability
         && let Err(error) = durability.reached(inner, names, token, terms.lease, deadline).await
     {
-        abandon(inner, request);
+        abandon(inner, request, Duration::ZERO);
         return Err(error);
     }
     let valid = valid_until(since, terms.lease);
     if !inner.clock.is_before(valid) {
-        abandon(inner, request);
+        abandon(inner, request, Duration::ZERO);
         let message = format!("Redis took longer to answer than the lease of {:?}", terms.lease);
         return Err(LockError::new(LockErrorKind::Unavailable, message));
     }
@@ -209,20 +223,22 @@ fn hold(
         inner: Arc::clone(inner),
         hold,
         id,
-        late: request.may_come_late(),
+        late: if request.may_come_late() { request.late() } else { Late::Never },
         #[cfg(feature = "metrics")]
         granted,
     };
     LockGuard::new(lease, Arc::new(giving_back))
 }
 
-/// Takes back what may have been granted, or may be granted yet.
-pub(crate) fn abandon(inner: &Inner, request: &Request) {
+/// Takes back what may have been granted, or may be granted yet, a place that is kept for so long
+/// included.
+pub(crate) fn abandon(inner: &Inner, request: &Request, patience: Duration) {
     let (names, token) = (Arc::clone(&request.names), request.token.clone());
-    let until = inner.clock.now() + request.terms.lease.saturating_mul(2);
+    let until = inner.clock.now() + request.terms.lease.saturating_mul(2).max(patience);
+    let late = request.late();
     // The releaser ends with its runtime; then the lease runs out by itself.
     let pending = inner.backlog.pending();
-    let _ = inner.jobs.send(Job::Abandon { names, token, until, pending });
+    let _ = inner.jobs.send(Job::Abandon { names, token, until, late, pending });
 }
 
 /// How a guard gives its lock back.
@@ -230,7 +246,7 @@ struct GivingBack {
     inner: Arc<Inner>,
     hold: Arc<Hold>,
     id: u64,
-    late: bool,
+    late: Late,
     #[cfg(feature = "metrics")]
     granted: Timestamp,
 }

@@ -5,9 +5,11 @@
 //! 2. A caller hears of the first answer; a break in mid-reply is asked again at once, and then
 //!    "not yours" means that the first had worked.
 //! 3. What Redis does not answer, or does not do for now, is asked again until the lease has run out by itself.
-//!    An attempt to acquire has no such end: a server that hangs finds it whenever it goes on. So that is
-//!    asked for until there is an answer, while there is a service.
-//! 4. The gate opens after the first answer: the next of this process finds the lock free.
+//!    An attempt to acquire that does not name the latest time for it has no such end: a server that hangs
+//!    finds it whenever it goes on. So that is asked for until there is an answer, while there is a service.
+//! 4. Each repetition has twice the time of the one before: a Redis whose answers take longer than usual is
+//!    asked a few times, and not for ever.
+//! 5. The gate opens after the first answer: the next of this process finds the lock free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -32,10 +34,12 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 /// us, and be served after what was sent later. So it is taken back more than once. Where the server's
 /// clock is known it does nothing after its caller's time; elsewhere, this is all there is.
 const AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(2)];
-/// Redis is asked about so many such attempts at a time; the others wait for their turn.
+/// Redis is asked again about so much at a time; the rest waits for its turn.
 const AT_A_TIME: usize = 1_024;
-/// So many are followed in all; beyond that the leases run out by themselves.
+/// So many attempts are followed in all; beyond that the leases run out by themselves.
 const FOLLOWED: usize = 65_536;
+/// The longest time for one question, unless the usual one is longer.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What is to be given back.
 pub(crate) enum Job {
@@ -47,15 +51,26 @@ pub(crate) enum Job {
         gate: Option<LockGuard>,
         /// Whether its lease is known to have been over, and counted as lost.
         lost: bool,
-        /// Whether a copy of what it was acquired with may come yet.
-        late: bool,
+        /// What a copy of the question it was acquired with may do yet.
+        late: Late,
         told: oneshot::Sender<Result<(), LockError>>,
         pending: Pending,
     },
     /// Perhaps in the queue, or handed the lock just now.
     Leave { names: Arc<Names>, token: String, until: Timestamp, pending: Pending },
-    /// Perhaps acquired, or to be acquired yet; nobody knows. Until then it is followed in any case.
-    Abandon { names: Arc<Names>, token: String, until: Timestamp, pending: Pending },
+    /// Perhaps acquired, or to be acquired yet; nobody knows. Until then it matters in any case.
+    Abandon { names: Arc<Names>, token: String, until: Timestamp, late: Late, pending: Pending },
+}
+
+/// What a copy of a question that has its answer may do when it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// There is none.
+    Never,
+    /// It is done if it comes in time, by the server's clock.
+    InTime,
+    /// It is done whenever it comes.
+    Ever,
 }
 
 /// Counts what `shutdown` waits for: callers on their way to a lock, attempts, and all that is to be
@@ -91,68 +106,44 @@ impl Drop for Pending {
     }
 }
 
-/// The attempts whose outcome is not known.
-struct Abandoned {
+/// What is to be given up: a lock, or a place in the queue.
+struct Given {
+    names: Arc<Names>,
+    token: String,
+    /// It is over then, unless that is ...
+    until: Timestamp,
+    /// ... not known.
+    ever: bool,
+    /// How often Redis was asked, and has not answered.
+    unanswered: u32,
+}
+
+/// See the head of the file.
+struct Releaser {
+    redis: Redis,
+    clock: Clock,
+    counters: Arc<Counters>,
+    /// Attempts whose outcome is not known.
     followed: AtomicUsize,
+    /// What Redis is asked again about, or is to be.
+    repeated: AtomicUsize,
     turns: Semaphore,
     /// There is no service any more, and no guard.
     alone: AtomicBool,
 }
 
-impl Abandoned {
-    /// Takes one back: see [`AGAIN`].
-    async fn follow(
-        &self,
-        redis: &Redis,
-        clock: &Clock,
-        names: &Names,
-        token: &str,
-        until: Timestamp,
-    ) {
-        if self.followed.fetch_add(1, Relaxed) < FOLLOWED {
-            for pause in AGAIN {
-                clock.sleep(pause).await;
-                self.insist(redis, clock, names, token, until).await;
-            }
-        }
-        self.followed.fetch_sub(1, Relaxed);
-    }
-
-    /// Asks until there is an answer.
-    async fn insist(
-        &self,
-        redis: &Redis,
-        clock: &Clock,
-        names: &Names,
-        token: &str,
-        until: Timestamp,
-    ) {
-        let mut pause = PAUSE.0;
-        while !self.alone.load(Relaxed) || clock.is_before(until) {
-            // Never closed, so a turn comes.
-            let turn = self.turns.acquire().await;
-            if is_answered(redis, names, token).await {
-                return;
-            }
-            drop(turn);
-            clock.sleep(pause).await;
-            // All together ask no oftener than so many do.
-            let crowd =
-                self.followed.load(Relaxed).div_ceil(AT_A_TIME).try_into().unwrap_or(u32::MAX);
-            pause = (pause * 2).min(PAUSE.1.saturating_mul(crowd));
-        }
-    }
-}
-
-/// See the head of the file.
 pub(crate) async fn run(
     redis: Redis,
     clock: Clock,
     counters: Arc<Counters>,
     mut jobs: UnboundedReceiver<Job>,
 ) {
-    let abandoned = Abandoned {
+    let releaser = Releaser {
+        redis,
+        clock,
+        counters,
         followed: AtomicUsize::new(0),
+        repeated: AtomicUsize::new(0),
         turns: Semaphore::new(AT_A_TIME),
         alone: AtomicBool::new(false),
     };
@@ -160,10 +151,10 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             job = jobs.recv(), if open => match job {
-                Some(job) => running.push(work(&redis, &clock, job, &abandoned, &counters)),
+                Some(job) => running.push(releaser.work(job)),
                 None => {
                     open = false;
-                    abandoned.alone.store(true, Relaxed);
+                    releaser.alone.store(true, Relaxed);
                 }
             },
             Some(()) = running.next() => {}
@@ -172,39 +163,107 @@ pub(crate) async fn run(
     }
 }
 
-async fn work(redis: &Redis, clock: &Clock, job: Job, abandoned: &Abandoned, counters: &Counters) {
-    match job {
-        Job::Release { names, token, until, gate, lost, late, told, pending } => {
-            let first = first_answer(redis, &names, &token).await;
-            drop(gate);
-            let again = matches!(&first, Err((_, true)));
-            if let Err((error, _)) = &first
-                && error.kind() == LockErrorKind::LeaseLost
-                && !lost
-            {
-                bump(&counters.leases_lost);
+impl Releaser {
+    async fn work(&self, job: Job) {
+        match job {
+            Job::Release { names, token, until, gate, lost, late, told, pending } => {
+                let first = first_answer(&self.redis, &names, &token).await;
+                drop(gate);
+                let again = matches!(&first, Err((_, true)));
+                if let Err((error, _)) = &first
+                    && error.kind() == LockErrorKind::LeaseLost
+                    && !lost
+                {
+                    bump(&self.counters.leases_lost);
+                }
+                // Whoever has dropped the guard is not there to know.
+                if let Err(Err(error)) = told.send(first.map_err(|(error, _)| error)) {
+                    let lock = &names.lock;
+                    tracing::warn!(lock, %error, again, "a lock was not given back in order");
+                }
+                let unanswered = u32::from(again);
+                let mut given = Given { names, token, until, ever: false, unanswered };
+                if again {
+                    self.give_up(&mut given).await;
+                }
+                if late != Late::Never {
+                    given.ever = late == Late::Ever;
+                    self.follow(given).await;
+                }
+                drop(pending);
             }
-            // Whoever has dropped the guard is not there to know.
-            if let Err(Err(error)) = told.send(first.map_err(|(error, _)| error)) {
-                let lock = &names.lock;
-                tracing::warn!(lock, %error, again, "a lock was not given back in order");
+            Job::Leave { names, token, until, pending } => {
+                let mut given = Given { names, token, until, ever: false, unanswered: 0 };
+                self.give_up(&mut given).await;
+                drop(pending);
             }
-            if again {
-                give_up(redis, clock, &names, &token, until).await;
+            Job::Abandon { names, token, until, late, pending } => {
+                let ever = late == Late::Ever;
+                // The attempt itself was the first.
+                self.follow(Given { names, token, until, ever, unanswered: 1 }).await;
+                drop(pending);
             }
-            if late {
-                abandoned.follow(redis, clock, &names, &token, until).await;
-            }
-            drop(pending);
         }
-        Job::Leave { names, token, until, pending } => {
-            give_up(redis, clock, &names, &token, until).await;
-            drop(pending);
+    }
+
+    /// Takes an attempt back: see [`AGAIN`].
+    async fn follow(&self, mut given: Given) {
+        if self.followed.fetch_add(1, Relaxed) < FOLLOWED {
+            for pause in AGAIN {
+                self.clock.sleep(pause).await;
+                self.give_up(&mut given).await;
+            }
         }
-        Job::Abandon { names, token, until, pending } => {
-            abandoned.follow(redis, clock, &names, &token, until).await;
-            drop(pending);
+        self.followed.fetch_sub(1, Relaxed);
+    }
+
+    /// Asks until Redis does it, says that it never will, or it is over by itself.
+    async fn give_up(&self, given: &mut Given) {
+        if given.unanswered == 0 {
+            // Waits for no turn.
+            if !self.matters(given) || self.is_answered(given).await {
+                return;
+            }
+            self.clock.sleep(PAUSE.0).await;
         }
+        self.repeated.fetch_add(1, Relaxed);
+        self.repeat(given).await;
+        self.repeated.fetch_sub(1, Relaxed);
+    }
+
+    /// The same of what was asked before in vain: in its turn.
+    async fn repeat(&self, given: &mut Given) {
+        let mut pause = PAUSE.0;
+        while self.matters(given) {
+            // Never closed, so a turn comes.
+            let turn = self.turns.acquire().await;
+            if self.is_answered(given).await {
+                return;
+            }
+            drop(turn);
+            self.clock.sleep(pause).await;
+            // All together ask no oftener than so many do.
+            let crowd =
+                self.repeated.load(Relaxed).div_ceil(AT_A_TIME).try_into().unwrap_or(u32::MAX);
+            pause = (pause * 2).min(PAUSE.1.saturating_mul(crowd));
+        }
+    }
+
+    /// Whether there may be anything left to be given up.
+    fn matters(&self, given: &Given) -> bool {
+        (given.ever && !self.alone.load(Relaxed)) || self.clock.is_before(given.until)
+    }
+
+    /// Whether Redis has given it up, or never will.
+    async fn is_answered(&self, given: &mut Given) -> bool {
+        let usual = self.redis.usual_budget();
+        let grown = usual.saturating_mul(1 << given.unanswered.min(8)).min(LONGEST).max(usual);
+        let left = self.clock.now().until(given.until);
+        let budget = if given.ever { grown } else { grown.min(left.max(usual)) };
+        let given_up = self.redis.give_up(&given.names, &given.token, budget).await;
+        let answered = !given_up.is_err_and(|error| error.is_retryable());
+        given.unanswered = given.unanswered.saturating_add(u32::from(!answered));
+        answered
     }
 }
 
@@ -230,23 +289,4 @@ async fn first_answer(redis: &Redis, names: &Names, token: &str) -> Result<(), (
         Ok(_) => lost(),
         Err(error) => failed(error),
     }
-}
-
-/// Gives up what is `token`'s, lock or place in the queue, trying until Redis does it, says that it
-/// never will, or `until` has come.
-async fn give_up(redis: &Redis, clock: &Clock, names: &Names, token: &str, until: Timestamp) {
-    let mut pause = PAUSE.0;
-    while clock.is_before(until) {
-        if is_answered(redis, names, token).await {
-            return;
-        }
-        clock.sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
-    }
-}
-
-/// Whether Redis has given up what is `token`'s, or never will.
-async fn is_answered(redis: &Redis, names: &Names, token: &str) -> bool {
-    let given = redis.release(names, token, &mut Sent::default()).await;
-    !given.is_err_and(|error| error.is_retryable())
 }

@@ -60,6 +60,14 @@ pub(crate) enum Acquired {
     Held(Option<Duration>, Vec<u8>),
 }
 
+/// What has been asked under a token.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) sent: Sent,
+    /// Not all of it has an end: see rule 5.
+    pub(crate) ever: bool,
+}
+
 /// A place in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -136,10 +144,10 @@ impl Redis {
         token: &str,
         lease: Duration,
         place: Place,
-        sent: &mut Sent,
+        asked: &mut Asked,
     ) -> Result<Acquired, CacheError> {
-        let latest = self.connections.latest(self.connections.budget(REPEATABLE));
-        self.acquire_before(latest, names, token, lease, place, sent).await
+        let latest = self.connections.latest(self.usual_budget());
+        self.acquire_before(latest, names, token, lease, place, asked).await
     }
 
     /// The same before this time by the server's clock: rule 5.
@@ -150,21 +158,21 @@ impl Redis {
         token: &str,
         lease: Duration,
         place: Place,
-        sent: &mut Sent,
+        asked: &mut Asked,
     ) -> Result<Acquired, CacheError> {
         let [lease, patience] = [lease, place.patience].map(millis);
         let listens: &[u8] = if place.listens { b"1" } else { b"0" };
         let (mut latest, mut call, began) = (latest, REPEATABLE, Instant::now());
         loop {
+            asked.ever |= latest.is_none();
             let until = latest.map_or_else(String::new, |latest| latest.as_micros().to_string());
             let terms = [lease.as_bytes(), patience.as_bytes(), listens, until.as_bytes()];
             let (answer, number, holder): (i64, i64, Vec<u8>) =
-                self.script_counted(call, &ACQUIRE, names, token, &terms, sent).await?;
+                self.script_counted(call, &ACQUIRE, names, token, &terms, &mut asked.sent).await?;
             if answer == TOO_LATE && latest.is_some() {
                 // And here is the answer in time: that clock is not what it was thought to be.
-                (latest, sent.0) = (None, sent.0.saturating_sub(1));
-                call = call
-                    .budget(self.connections.budget(REPEATABLE).saturating_sub(began.elapsed()));
+                (latest, asked.sent.0) = (None, asked.sent.0.saturating_sub(1));
+                call = call.budget(self.usual_budget().saturating_sub(began.elapsed()));
                 continue;
             }
             if answer == GRANTED {
@@ -202,6 +210,21 @@ impl Redis {
         sent: &mut Sent,
     ) -> Result<bool, CacheError> {
         self.script_counted(ONCE, &RELEASE, names, token, &[], sent).await
+    }
+
+    /// As [`release`](Self::release), within this time, where nobody asks how it went.
+    pub(crate) async fn give_up(
+        &self,
+        names: &Names,
+        token: &str,
+        budget: Duration,
+    ) -> Result<bool, CacheError> {
+        self.script(ONCE.budget(budget), &RELEASE, names, token, &[]).await
+    }
+
+    /// The time that an operation has unless said otherwise.
+    pub(crate) fn usual_budget(&self) -> Duration {
+        self.connections.budget(ONCE)
     }
 
     pub(crate) async fn inspect(&self, names: &Names) -> Result<Option<Holder>, CacheError> {
@@ -299,10 +322,11 @@ mod tests {
         let namespace = Namespace::new("a");
         let redis = Redis::new(connections, &namespace);
         let (names, lease) = (namespace.names("k"), Duration::from_secs(60));
-        let (past, mut sent) = (Some(Timestamp::from_micros(1)), Sent::default());
-        let taking = redis.acquire_before(past, &names, "t", lease, Place::NONE, &mut sent);
+        let (past, mut asked) = (Some(Timestamp::from_micros(1)), Asked::default());
+        let taking = redis.acquire_before(past, &names, "t", lease, Place::NONE, &mut asked);
         assert!(matches!(taking.await.expect("it is answered"), Acquired::Fence(_)));
-        assert_eq!(sent, Sent(1), "what came too late may come again");
+        assert_eq!(asked.sent, Sent(1), "what came too late may come again");
+        assert!(asked.ever, "the repetition names no time");
         assert_eq!(server.command(&["GET", &names.lock]), "t");
     }
 }

@@ -222,7 +222,7 @@ impl RedisConcurrencyService {
                 Tried::Granted(guard) => self.usable(guard).map(Some),
                 Tried::Held { .. } => {
                     if request.may_come_late() {
-                        abandon(&self.0, &request);
+                        abandon(&self.0, &request, Duration::ZERO);
                     }
                     Ok(None)
                 }

@@ -228,7 +228,7 @@ impl Inner {
     /// Gives up a place in the queue, in the background.
     pub(crate) fn leave(&self, request: &Request, patience: Duration) {
         if request.may_come_late() {
-            return abandon(self, request);
+            return abandon(self, request, patience);
         }
         let (names, token) = (Arc::clone(&request.names), request.token.clone());
         let until = self.clock.now() + patience;
