@@ -328,7 +328,7 @@ fn refreshes_waits_for_other_nodes_and_decoded_values_are_in_the_histories() {
         let values = Arc::new(AtomicU64::new(0));
         let watched = Watched { values: Some(Arc::clone(&values)), ..Watched::default() };
         let faults = Faults { watched, ..faults };
-        let wrong = find(0..50, Mode::Told, async |seed| history(seed, faults.clone()).await);
+        let wrong = find(0..64, Mode::Told, async |seed| history(seed, faults.clone()).await);
         assert_eq!(wrong, None);
         let seen = &faults.watched.seen;
         for (what, count) in [
@@ -338,7 +338,7 @@ fn refreshes_waits_for_other_nodes_and_decoded_values_are_in_the_histories() {
             ("a hit on a decoded value", &*values),
         ] {
             let count = count.load(Ordering::Relaxed);
-            assert!(count >= 100, "{what}: {count} in 50 histories");
+            assert!(count >= 100, "{what}: {count} in 64 histories");
             println!("{what}: {count}");
         }
     }
