@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use crate::breaker::Breaker;
 use crate::catch_up::{Effort, Turns, behind};
 use crate::leases::Unused;
-use crate::replay::{Owed, Replay};
+use crate::replay::{Beyond, Owed, Replay};
 use crate::spans::Asked;
 use crate::stats::{Counters, bump};
 use crate::teller::Teller;
@@ -90,8 +90,9 @@ impl Inner {
             trust: Trust::new(clock.clone(), bus.is_some(), terms.grace),
             far_breaker: Arc::new(Breaker::new("the far tier", clock.clone(), terms.far_timeout)),
             bus_breaker: Breaker::new("the bus", clock.clone(), terms.far_timeout),
-            missed: Replay::new(replays),
-            untold: Replay::new(replays),
+            missed: Replay::new(replays, Beyond::DropsOldest),
+            // Who is told removes from memory alone, and has served what it holds all the time.
+            untold: Replay::new(replays, Beyond::KeepsAll),
             unused: Unused::default(),
             turns: Turns::default(),
             own: own.clone(),

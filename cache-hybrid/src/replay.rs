@@ -4,7 +4,7 @@
 //!
 //! 1. Each key is kept once, with its last invalidation; so is each prefix. A prefix or everything
 //!    stands for what it covers of what was kept before.
-//! 2. There is a bound; beyond it the oldest is dropped and counted.
+//! 2. There is a bound; beyond it the oldest is dropped and counted, or everything stands for them all.
 //! 3. What is added while a replay is under way is replayed again: the replay may have come first. So a
 //!    key is kept beside a sweep that covers it, and the sweep need not begin anew for each. It does
 //!    for a prefix within its own, and for keys beyond the bound.
@@ -24,7 +24,18 @@ pub(crate) struct Replay {
     /// How many are kept, to be read without the lock.
     len: AtomicUsize,
     capacity: usize,
+    beyond: Beyond,
     dropped: AtomicU64,
+}
+
+/// What becomes of more than is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// The oldest is dropped: to remove everything would cost more than its key does until its time is
+    /// over.
+    DropsOldest,
+    /// Everything is kept in place of them.
+    KeepsAll,
 }
 
 #[derive(Default)]
@@ -232,9 +243,9 @@ impl Queue {
 }
 
 impl Replay {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, beyond: Beyond) -> Self {
         let (queue, len) = (Mutex::default(), AtomicUsize::new(0));
-        Self { queue, len, capacity: capacity.max(1), dropped: AtomicU64::new(0) }
+        Self { queue, len, capacity: capacity.max(1), beyond, dropped: AtomicU64::new(0) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -249,7 +260,12 @@ impl Replay {
         let mut queue = self.queue.lock();
         queue.add(what, self.capacity);
         while queue.kept.len() > self.capacity {
-            if queue.drop_oldest() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+            if !queue.drop_oldest() {
+                continue;
+            }
+            if self.beyond == Beyond::KeepsAll {
+                queue.add(&Selector::All, self.capacity);
+            } else if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(
                     capacity = self.capacity,
                     "more invalidations fail than are kept for later: the oldest are dropped"

@@ -16,7 +16,7 @@ fn keys(keys: &[&str]) -> Selector {
 
 #[test]
 fn each_key_once_in_the_order_of_its_last_and_sweeps_after() {
-    let replay = Replay::new(10);
+    let replay = Replay::new(10, Beyond::DropsOldest);
     replay.add(&keys(&["a", "b"]));
     replay.add(&Selector::Prefix("x".into()));
     replay.add(&keys(&["c", "a"]));
@@ -28,7 +28,7 @@ fn each_key_once_in_the_order_of_its_last_and_sweeps_after() {
 
 #[test]
 fn what_covers_others_stands_for_them() {
-    let replay = Replay::new(10);
+    let replay = Replay::new(10, Beyond::DropsOldest);
     replay.add(&keys(&["x1", "b"]));
     replay.add(&Selector::Prefix("x".into()));
     assert_eq!(replay.len(), 2);
@@ -44,7 +44,7 @@ fn what_covers_others_stands_for_them() {
 
 #[test]
 fn what_is_owed_of_a_key() {
-    let replay = Replay::new(10);
+    let replay = Replay::new(10, Beyond::DropsOldest);
     assert_eq!(replay.owed(["a"]), Owed::Nothing);
     replay.add(&keys(&["a"]));
     replay.add(&Selector::Prefix("ö:".into()));
@@ -57,7 +57,7 @@ fn what_is_owed_of_a_key() {
 
 #[test]
 fn the_oldest_goes_first_and_never_what_covers_the_rest() {
-    let replay = Replay::new(3);
+    let replay = Replay::new(3, Beyond::DropsOldest);
     replay.add(&keys(&["a", "b", "c", "d", "e"]));
     assert_eq!((replay.len(), replay.dropped()), (3, 2));
     assert_eq!(drain(&replay), [keys(&["c", "d", "e"])]);
@@ -71,8 +71,21 @@ fn the_oldest_goes_first_and_never_what_covers_the_rest() {
 }
 
 #[test]
+fn beyond_the_bound_everything_stands_for_all_where_that_is_wanted() {
+    let replay = Replay::new(3, Beyond::KeepsAll);
+    replay.add(&keys(&["a", "b", "c"]));
+    replay.add(&Selector::Prefix("x".into()));
+    assert_eq!((replay.len(), replay.owed(["a"])), (1, Owed::Sweep));
+    replay.add(&keys(&["d", "e", "f"]));
+    assert!(replay.len() <= 3 && replay.dropped() == 0);
+    assert!(drain(&replay).contains(&Selector::All));
+    replay.add(&keys(&["a", "b", "c", "d", "e"]));
+    assert_eq!(drain(&replay), [Selector::All]);
+}
+
+#[test]
 fn a_key_without_room_is_left_to_the_sweep_that_covers_it() {
-    let replay = Replay::new(3);
+    let replay = Replay::new(3, Beyond::DropsOldest);
     replay.add(&Selector::Prefix("x".into()));
     replay.add(&keys(&["x1", "y1"]));
     let under_way = replay.batches_of(Kind::Sweeps);
@@ -86,7 +99,7 @@ fn a_key_without_room_is_left_to_the_sweep_that_covers_it() {
 
 #[test]
 fn what_is_added_during_a_replay_stays() {
-    let replay = Replay::new(3);
+    let replay = Replay::new(3, Beyond::DropsOldest);
     replay.add(&keys(&["a", "b"]));
     let batches = replay.batches();
     replay.add(&keys(&["a"]));
@@ -110,7 +123,7 @@ fn what_is_added_during_a_replay_stays() {
 #[test]
 fn a_sweep_is_not_lost_to_the_keys_that_it_covers() {
     for sweep in [Selector::Prefix("x".into()), Selector::All] {
-        let replay = Replay::new(3);
+        let replay = Replay::new(3, Beyond::DropsOldest);
         replay.add(&sweep);
         for key in ["x1", "x2", "y1"] {
             replay.add(&keys(&[key]));
@@ -126,7 +139,7 @@ fn a_sweep_is_not_lost_to_the_keys_that_it_covers() {
 
 #[test]
 fn parts_have_all_keys_and_their_numbers() {
-    let replay = Replay::new(10);
+    let replay = Replay::new(10, Beyond::DropsOldest);
     replay.add(&keys(&["a", "b", "c"]));
     let whole = || replay.batches().remove(0);
     let of = |batches: &[Batch]| batches.iter().map(|batch| batch.what.clone()).collect::<Vec<_>>();
@@ -141,7 +154,7 @@ fn parts_have_all_keys_and_their_numbers() {
 
 #[test]
 fn what_is_postponed_is_the_youngest_and_no_more() {
-    let replay = Replay::new(3);
+    let replay = Replay::new(3, Beyond::DropsOldest);
     for prefix in ["a", "b"] {
         replay.add(&Selector::Prefix(prefix.into()));
     }

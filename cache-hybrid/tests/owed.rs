@@ -253,6 +253,40 @@ async fn replays_are_bounded_and_counted() {
     assert_eq!((stats.replays_pending, stats.replays_dropped), (10, 15));
 }
 
+/// Beyond the bound the others are told that everything has changed, as they go on serving what they hold.
+#[tokio::test]
+async fn p2_more_than_is_kept_to_be_told_is_told_as_everything() {
+    for at_once in [true, false] {
+        let fleet = Fleet::new();
+        let (a, b) = (fleet.built(|tiers| tiers.replay_capacity(10)), fleet.node().await);
+        eventually(|| a.serves()).await;
+        let keys: Vec<_> = (0..11).map(|id| format!("k{id}")).collect();
+        for key in &keys {
+            a.set(key, 1).await;
+        }
+        let_others_run().await;
+        for key in &keys {
+            assert_eq!(b.get(key).await, Some(1));
+        }
+        fleet.hub.disconnect(&a.end);
+        if at_once {
+            assert!(a.cache.tiers().remove(&Selector::Keys(keys.clone())).await.is_err());
+        } else {
+            for key in &keys {
+                assert!(a.cache.invalidate(key).await.is_err());
+            }
+        }
+        let stats = a.cache.tiers().tier_stats();
+        assert_eq!((stats.replays_pending, stats.replays_dropped), (1, 0), "everything");
+        fleet.hub.reconnect(&a.end);
+        fleet.retry().await;
+        for key in &keys {
+            assert_eq!((b.holds(key), b.get(key).await), (None, None), "{key}");
+        }
+        assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+    }
+}
+
 #[tokio::test]
 async fn p2_a_slow_replay_does_not_delay_what_the_bus_says() {
     let fleet = Fleet::new();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cache_core::Selector;
 use shuttle::thread;
 
-use crate::replay::{Kind, Owed, Replay};
+use crate::replay::{Beyond, Kind, Owed, Replay};
 use crate::{exhaustively, randomly};
 
 struct Tier {
@@ -27,7 +27,7 @@ const CHANGES: [(&str, What); 4] = [
 
 impl Tier {
     fn new() -> Arc<Self> {
-        Arc::new(Self { owed: Replay::new(8), missed: Default::default() })
+        Arc::new(Self { owed: Replay::new(8, Beyond::DropsOldest), missed: Default::default() })
     }
 
     /// A change that fails, and a look whether the far tier may be asked.
