@@ -7,22 +7,24 @@
 //!    does anybody for a sweep that others have begun.
 //! 3. A turn ends by itself, or with the store: it holds that weakly while the far tier is asked.
 //! 4. A removal may be what fails, and not the far tier: it is tried apart from the circuit breaker, and
-//!    one of many keys is tried key by key. What fails goes behind the rest: a turn ends where nothing
+//!    one of many keys is tried key by key, many of them at once and none in step with others: one that
+//!    hangs takes all the time that a call has. What fails goes behind the rest: a turn ends where nothing
 //!    but failures are, and the next one begins with others. Turns that fail are apart by more and
 //!    more, until the breaker closes or a turn goes well: so one removal that goes on failing is not
 //!    tried with every call.
 
 use std::collections::VecDeque;
 use std::future::ready;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cache_core::{CacheError, CacheStore, Clock, ErrorKind, Lease, Selector, Timestamp};
 use futures_util::future::join_all;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::watch;
 
 use crate::breaker::Breaker;
 use crate::inner::Inner;
@@ -36,8 +38,11 @@ const SWEEP_BUDGET: Duration = Duration::from_secs(3_600);
 /// How many calls of a kind are under way together.
 const AT_ONCE: usize = 16;
 
-/// How many removals of one key or prefix may fail in a row before a turn ends: if they take as long as
-/// one call may, and if they take less.
+/// How many removals of one key are: of those that hang, so many per budget of a call.
+const KEYS_AT_ONCE: usize = 128;
+
+/// How many removals of one key or prefix that have begun since the last success may fail before a turn
+/// ends: if they take as long as one call may, and if they take less.
 const FAILURES: (usize, usize) = (5, 256);
 
 /// Between turns that fail: the first pause, and the longest.
@@ -51,11 +56,20 @@ pub(crate) struct Turns {
 }
 
 struct Turn {
-    /// Held by the task that has it.
-    taken: Arc<tokio::sync::Mutex<()>>,
+    /// By a task.
+    taken: Arc<AtomicBool>,
     /// Whether its last step went well: changes with each.
     went_well: watch::Sender<bool>,
     failed: Mutex<Failed>,
+}
+
+/// The right to a turn, which its task gives back.
+struct Taken(Arc<AtomicBool>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// Turns that failed in a row.
@@ -78,6 +92,14 @@ impl Default for Turn {
 }
 
 impl Turn {
+    fn take(&self) -> Option<Taken> {
+        (!self.taken.swap(true, Ordering::AcqRel)).then(|| Taken(Arc::clone(&self.taken)))
+    }
+
+    fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Acquire)
+    }
+
     /// Whether it is too soon for another one.
     fn rests(&self, clock: &Clock, breaker: &Breaker) -> bool {
         let failed = self.failed.lock();
@@ -137,7 +159,7 @@ impl Inner {
             // Nobody asks it, nor would it be asked now.
             let refused =
                 self.far_breaker.refuses() || (effort == Effort::Normal && self.rests(kind));
-            if refused && self.turns.of(kind).taken.try_lock().is_ok() {
+            if refused && !self.turns.of(kind).is_taken() {
                 return Err(behind());
             }
             let begun = self.begin_replay(kind);
@@ -171,8 +193,7 @@ impl Inner {
     /// its caller would begin anew with each.
     pub(crate) fn begin_replay(&self, kind: Kind) -> bool {
         let Ok(runtime) = Handle::try_current() else { return false };
-        let taken = Arc::clone(&self.turns.of(kind).taken);
-        let Ok(turn) = taken.try_lock_owned() else { return false };
+        let Some(turn) = self.turns.of(kind).take() else { return false };
         let mut tasks = self.tasks.lock();
         tasks.retain(|task| !task.is_finished());
         tasks.push(runtime.spawn(replay(self.own.clone(), kind, turn)).abort_handle());
@@ -288,7 +309,7 @@ impl Drop for GivenBack<'_> {
 }
 
 /// One turn.
-async fn replay(weak: Weak<Inner>, kind: Kind, turn: OwnedMutexGuard<()>) {
+async fn replay(weak: Weak<Inner>, kind: Kind, turn: Taken) {
     let Some(went_well) = replay_all(&weak, kind).await else { return };
     let Some(inner) = weak.upgrade() else { return };
     inner.turns.of(kind).ended(went_well, &inner.clock, &inner.far_breaker);
@@ -306,53 +327,63 @@ async fn replay_all(weak: &Weak<Inner>, kind: Kind) -> Option<bool> {
             tracing::debug!("the far tier has what it had missed of invalidations");
             return Some(true);
         }
-        if !replay_each(weak, batches).await? {
+        if !replay_each(weak, kind, batches).await? {
             return Some(false);
         }
     }
 }
 
 /// Replays these, rule 4; true if that went well.
-async fn replay_each(weak: &Weak<Inner>, batches: Vec<Batch>) -> Option<bool> {
-    let (clock, patience, is_open) = {
+async fn replay_each(weak: &Weak<Inner>, kind: Kind, batches: Vec<Batch>) -> Option<bool> {
+    let (clock, patience, mut is_open) = {
         let inner = weak.upgrade()?;
         (inner.clock.clone(), inner.terms.far_timeout, inner.far_breaker.is_open())
     };
-    let mut steps = steps(batches, is_open);
-    let (mut went_well, mut failures, mut succeeded_at) = (true, 0, clock.now());
-    while let Some(step) = steps.pop_front() {
-        let size = step.len();
-        let tried = join_all(step.into_iter().map(|batch| replay_one(weak, batch))).await;
-        let tried: Option<Vec<_>> = tried.into_iter().collect();
-        let failed: Vec<_> = tried?.into_iter().filter_map(Result::err).collect();
-        if failed.len() < size {
-            (failures, succeeded_at) = (0, clock.now());
+    let mut waiting = VecDeque::from(batches);
+    // While the breaker is open first of all one key: whether the far tier answers again.
+    if is_open && let Some(first) = waiting.pop_front() {
+        first.first_apart().into_iter().rev().for_each(|part| waiting.push_front(part));
+    }
+    let (mut under_way, mut many_under_way) = (FuturesUnordered::new(), false);
+    let (mut begun, mut failures, mut ends, mut went_well) = (0_u64, 0, false, true);
+    // When the last success was, and how many had begun by then.
+    let (mut succeeded_at, mut begun_by_then) = (clock.now(), 0);
+    loop {
+        let at_once = match kind {
+            Kind::Keys if !is_open => KEYS_AT_ONCE,
+            Kind::Keys | Kind::Sweeps => 1,
+        };
+        while !ends
+            && under_way.len() < at_once
+            && let Some(next) = waiting.front()
+            && !(next.is_many() && many_under_way)
+            && let Some(batch) = waiting.pop_front()
+        {
+            many_under_way |= batch.is_many();
+            let (number, is_many) = (begun, batch.is_many());
+            begun += 1;
+            under_way.push(async move { (number, is_many, replay_one(weak, batch).await) });
         }
-        let (many, ones): (Vec<_>, Vec<_>) = failed.into_iter().partition(Batch::is_many);
-        for batch in many {
-            batch.ones(AT_ONCE).into_iter().rev().for_each(|ones| steps.push_front(ones));
+        let Some((number, is_many, tried)) = under_way.next().await else {
+            return Some(went_well && !ends);
+        };
+        many_under_way &= !is_many;
+        match tried? {
+            Ok(()) => (failures, succeeded_at, begun_by_then) = (0, clock.now(), begun),
+            Err(batch) if is_many => {
+                batch.ones().into_iter().rev().for_each(|one| waiting.push_front(one));
+            }
+            Err(_) => {
+                went_well = false;
+                failures += usize::from(number >= begun_by_then);
+            }
         }
-        went_well &= ones.is_empty();
-        failures += ones.len();
+        is_open = weak.upgrade()?.far_breaker.is_open();
         let is_slow = succeeded_at.until(clock.now()) >= patience;
         let most = if is_slow { FAILURES.0 } else { FAILURES.1 };
-        if failures >= most || weak.upgrade()?.far_breaker.is_open() {
-            return Some(false);
-        }
+        // Those that are under way go to their end: so they are postponed if they fail.
+        ends |= is_open || failures >= most;
     }
-    Some(went_well)
-}
-
-/// What is tried at a time. While the breaker is open that is first of all one key: whether the far
-/// tier answers again.
-fn steps(batches: Vec<Batch>, is_open: bool) -> VecDeque<Vec<Batch>> {
-    let mut steps: VecDeque<_> = batches.into_iter().map(|batch| vec![batch]).collect();
-    if is_open {
-        let first = steps.pop_front().into_iter().flatten();
-        let parts: Vec<_> = first.flat_map(Batch::first_apart).collect();
-        parts.into_iter().rev().for_each(|part| steps.push_front(vec![part]));
-    }
-    steps
 }
 
 /// Tries one, without holding on to the store meanwhile; it is given back if it failed.

@@ -90,13 +90,11 @@ impl Batch {
         }
     }
 
-    /// Each of its keys by itself, so many at a time.
-    pub(crate) fn ones(self, at_once: usize) -> Vec<Vec<Self>> {
-        let Selector::Keys(keys) = self.what else { return vec![vec![self]] };
+    /// Each of its keys by itself.
+    pub(crate) fn ones(self) -> Vec<Self> {
+        let Selector::Keys(keys) = self.what else { return vec![self] };
         let one = |(key, number)| Self { what: Selector::Keys(vec![key]), numbers: vec![number] };
-        let mut ones = keys.into_iter().zip(self.numbers).map(one);
-        let at_a_time = || Some(ones.by_ref().take(at_once).collect());
-        std::iter::from_fn(at_a_time).take_while(|ones: &Vec<_>| !ones.is_empty()).collect()
+        keys.into_iter().zip(self.numbers).map(one).collect()
     }
 
     pub(crate) fn kind(&self) -> Kind {

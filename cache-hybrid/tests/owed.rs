@@ -375,6 +375,35 @@ async fn p5_many_whose_removal_goes_on_failing_keep_no_other_waiting() {
     assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
 }
 
+/// As with a cluster's node that hangs: each of its keys takes all the time that a call has.
+#[tokio::test]
+async fn p5_many_whose_removal_hangs_keep_no_other_waiting() {
+    const EACH: usize = 300;
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    fleet.far_is_down();
+    for id in 0..EACH {
+        for start in ["there", "hangs"] {
+            assert!(a.cache.invalidate(&format!("{start}:{id}")).await.is_err());
+        }
+    }
+    fleet.faults.heal();
+    let _never = fleet.faults.when(|operation| removes(operation, "hangs:")).hold();
+    for _ in 0..30 {
+        fleet.clock.advance(Duration::from_millis(100));
+        let_others_run().await;
+    }
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, EACH);
+    for id in 0..EACH {
+        assert_eq!(a.get(&format!("there:{id}")).await, None);
+    }
+    fleet.faults.heal();
+    for _ in 0..10 {
+        fleet.retry().await;
+    }
+    assert_eq!(a.cache.tiers().tier_stats().replays_pending, 0);
+}
+
 /// Also of what has to be looked for: each turn begins with others.
 #[tokio::test]
 async fn p5_sweeps_that_go_on_failing_keep_no_other_waiting() {
