@@ -220,3 +220,29 @@ async fn a_value_that_was_large_when_it_was_written_is_read_apart_the_first_time
         assert!(large.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
 }
+
+/// What one asks for and may not read is refused to that one, and a user without the right to
+/// `MGET` reads as when there are few.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_batch_is_refused_to_whom_it_concerns() {
+    let server = RedisServer::start();
+    let (_, mut keys) = filled(&server).await;
+    let user = |rights: &[&str]| {
+        let reset = ["ACL", "SETUSER", "app", "reset", "on", ">pass", "&*"];
+        server.command(&[&reset, rights].concat());
+        format!("redis://app:pass@{}", server.addr())
+    };
+    let without_mget = connect(&user(&["~app:*", "+@all", "-mget"])).await;
+    for (n, read) in join_all(reads(&without_mget, &keys)).await.into_iter().enumerate() {
+        assert_eq!(read.unwrap(), Some(n));
+    }
+    drop(without_mget);
+    let some_keys = connect(&user(&["~app:k:*", "+@all"])).await;
+    keys[400] = "other:400".to_owned();
+    for (n, read) in join_all(reads(&some_keys, &keys)).await.into_iter().enumerate() {
+        match n {
+            400 => assert_eq!(read.unwrap_err().kind(), ErrorKind::Backend),
+            _ => assert_eq!(read.unwrap(), Some(n)),
+        }
+    }
+}

@@ -7,12 +7,14 @@
 mod scenario;
 
 use std::collections::BTreeMap;
+use std::io::Error;
 use std::time::{Duration, Instant};
 
-use cache_core::CacheServiceExt;
-use cache_redis::RedisCacheService;
+use cache_core::{BusEvent, CacheServiceExt, InvalidationBus, Selector};
+use cache_redis::{Connections, RedisBus, RedisCacheService, RedisConfig};
 use cache_testkit::servers::RedisServer;
 use cache_testkit::{FaultProxy, Loads, eventually};
+use futures_util::StreamExt;
 use scenario::{LASTING, config, connect, get, load, name};
 
 /// Commands of ours that no data is touched by, and those by which the test asks.
@@ -33,6 +35,38 @@ fn of<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 
 fn keys(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("many:{n}")).collect()
+}
+
+/// The line of the README that makes a user.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_the_rights_that_are_named_can_do_everything() {
+    let server = RedisServer::start();
+    let line = include_str!("../README.md").lines().find(|line| line.contains("ACL SETUSER"));
+    let line: Vec<_> = line.unwrap().split_whitespace().collect();
+    assert_eq!(server.command(&line).text(), "OK");
+    let url = format!("redis://app:secret@{}", server.addr());
+    let connections = Connections::connect(&RedisConfig::from_url(&url).unwrap()).await.unwrap();
+    let bus = RedisBus::new(connections.clone()).unwrap();
+    let mut events = bus.subscribe();
+    assert_eq!(events.next().await, Some(BusEvent::Connected));
+    let cache = RedisCacheService::new(connections);
+    cache.set("set", &1_u64, LASTING).await.unwrap();
+    cache.set_many(&[("many", 2_u64)], LASTING).await.unwrap();
+    let loaded = cache.get_or_load("loaded", LASTING, || async { Ok::<_, Error>(3_u64) });
+    assert_eq!(*loaded.await.unwrap(), 3);
+    let found = cache.get_many::<u64>(&["set", "many", "loaded"]).await.unwrap();
+    assert_eq!(found, [Some(1), Some(2), Some(3)]);
+    server.command(&["SET", "cache:json", "4"]);
+    assert_eq!(cache.get::<u64>("json").await.unwrap(), Some(4));
+    let failing =
+        cache.get_or_load("failed", LASTING, || async { Err::<u64, _>(Error::other("no")) });
+    assert!(failing.await.is_err());
+    cache.invalidate("set").await.unwrap();
+    cache.invalidate_prefix("man").await.unwrap();
+    cache.clear().await.unwrap();
+    bus.publish(&Selector::key("set")).await.unwrap();
+    let refused = server.command(&["ACL", "LOG"]);
+    assert!(refused.list().is_empty(), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,7 @@ pub(super) enum Answers {
     Values(Vec<Mutex<Value>>),
     /// The same for all.
     Every(Reply),
-    /// Nobody reads for them any more.
+    /// Nobody reads for them: each is to read for itself.
     Never,
 }
 
@@ -142,6 +142,9 @@ impl From<Reply> for Answers {
     fn from(reply: Reply) -> Self {
         match reply {
             Ok(Value::Array(values)) => Self::Values(values.into_iter().map(Mutex::new).collect()),
+            // The user may not read one of the keys, or may not do so with others: to be told to
+            // whom it concerns.
+            Ok(Value::ServerError(error)) if error.code() == "NOPERM" => Self::Never,
             other => Self::Every(other),
         }
     }
