@@ -5,9 +5,11 @@ mod redis_common;
 
 use std::time::{Duration, Instant};
 
+use cache_concurrency::RedisConcurrencyService;
 use cache_core::{
     ConcurrencyService, ConcurrencyServiceExt, LockErrorKind, LockGuard, LockOptions,
 };
+use cache_redis::RedisConfig;
 use cache_testkit::{FaultProxy, RedisServer, eventually};
 use futures_util::future::join_all;
 use redis_common::{at_rest, hold, holder, lease, patient, service};
@@ -99,5 +101,38 @@ async fn a_shutdown_bears_a_short_outage_and_no_long_one() {
     // It is given back all the same, while there is a runtime.
     proxy.heal();
     eventually(|| holder(&server).is_none()).await;
+    at_rest(&server);
+}
+
+#[test]
+fn a_service_whose_runtime_stands_still_is_unavailable() {
+    let server = RedisServer::start();
+    let current = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap()
+    };
+    let (its, ours) = (current(), current());
+    let (locks, guard) = its.block_on(async {
+        let config = RedisConfig::from_url(&server.url()).unwrap();
+        let locks = RedisConcurrencyService::connect(config).await.unwrap();
+        let guard = hold(&locks).await;
+        (locks, guard)
+    });
+    // Alive, and driven by nobody.
+    ours.block_on(async {
+        let options = LockOptions::default().wait(Duration::from_millis(100));
+        let acquiring = locks.acquire("other", &options);
+        let trying = async { locks.try_acquire("another", &options).await.map(drop) };
+        let all = async { tokio::join!(acquiring, trying, guard.release()) };
+        let bounded = tokio::time::timeout(Duration::from_secs(5), all);
+        let (acquired, tried, released) = bounded.await.expect("they are bounded");
+        let errors = [acquired.unwrap_err(), tried.unwrap_err(), released.unwrap_err()];
+        for (error, key) in errors.iter().zip(["other", "another", "k"]) {
+            assert_eq!((error.kind(), error.key()), (LockErrorKind::Unavailable, Some(key)));
+        }
+    });
+    assert!(holder(&server).is_some());
+    // When it goes on, all is given back.
+    its.block_on(locks.shutdown());
     at_rest(&server);
 }

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use super::error::{is_moving, may_heal, may_run, task_gone, unavailable};
 use super::hand_over::HandOver;
 use super::hold::{Hold, Terms, valid_until};
-use super::inner::Inner;
+use super::inner::{Inner, hear};
 use super::names::{Names, label};
 use super::release::{Job, Late};
 use super::script::{Acquired, Asked, CLAIM, Place};
@@ -118,7 +118,9 @@ pub(crate) async fn attempt(
         }
         drop(pending);
     });
-    told.await.map_err(|_| task_gone())?
+    let replicas = inner.durability.map_or(Duration::ZERO, |durability| durability.longest());
+    let until = deadline.max(inner.clock.now()) + inner.redis.usual_budget() + replicas;
+    hear(&inner.clock, told, until).await?
 }
 
 async fn send(
@@ -276,8 +278,11 @@ impl LockRelease for GivingBack {
         if self.inner.jobs.send(job).is_err() {
             return LockReleasing::Done(Err(task_gone().with_key(&key)));
         }
+        let clock = self.inner.clock.clone();
+        // It asks twice at most.
+        let until = now + self.inner.redis.usual_budget() * 2;
         LockReleasing::Pending(Box::pin(async move {
-            let outcome = outcome.await.unwrap_or_else(|_| Err(task_gone()));
+            let outcome = hear(&clock, outcome, until).await.flatten();
             outcome.map_err(|error| error.with_key(&key))
         }))
     }

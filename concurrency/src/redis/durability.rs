@@ -13,6 +13,9 @@ use super::names::Names;
 /// taken for one that hangs.
 const AT_A_TIME: Duration = Duration::from_millis(200);
 
+/// What a question may take on top of what it waits for.
+pub(super) const SLACK: Duration = Duration::from_secs(1);
+
 /// How many replicas must have a grant before it counts, and how long that may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Durability {
@@ -21,6 +24,11 @@ pub(crate) struct Durability {
 }
 
 impl Durability {
+    /// For how long replicas may be waited for, the last question included.
+    pub(crate) fn longest(self) -> Duration {
+        self.within + AT_A_TIME + SLACK
+    }
+
     /// Waits for the replicas to have the lock of this token: not beyond the caller's deadline, but one
     /// question long in any case.
     pub(crate) async fn reached(

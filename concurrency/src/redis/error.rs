@@ -52,6 +52,10 @@ pub(crate) fn is_wrong_type(error: &CacheError) -> bool {
     })
 }
 
+pub(crate) fn task_late() -> LockError {
+    LockError::new(LockErrorKind::Unavailable, "the runtime of the lock service stands still")
+}
+
 pub(crate) fn task_gone() -> LockError {
     LockError::new(LockErrorKind::Unavailable, "the runtime of the lock service has ended")
 }

@@ -1,17 +1,18 @@
 //! What the clones of a service share, and the tasks that belong to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cache_core::{CacheError, Clock, ErrorKind, LockError, TracedKeys};
+use cache_core::{CacheError, Clock, ErrorKind, LockError, Timestamp, TracedKeys};
 use cache_redis::Connections;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::durability::Durability;
-use super::error::unavailable;
+use super::error::{task_gone, task_late, unavailable};
 use super::hand_over::{HandOvers, Said, Stray};
 use super::holds::Holds;
 use super::names::{Namespace, Tokens};
@@ -20,6 +21,9 @@ use super::script::{CLAIM, Redis};
 use super::{eviction, release, renew};
 use crate::LocalConcurrencyService;
 use crate::stats::Counters;
+
+/// What a runtime may take on top of the time that its tasks have.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What is set, and does not change.
 pub(crate) struct Settings {
@@ -160,6 +164,24 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.renewer.abort();
         self.looker.abort();
+    }
+}
+
+/// What a task of the service says. Its time is bounded by itself; here it is by a timer of the caller's
+/// own as well, as the service's runtime may be another, which is blocked or driven by nobody.
+pub(crate) async fn hear<T>(
+    clock: &Clock,
+    told: oneshot::Receiver<T>,
+    until: Timestamp,
+) -> Result<T, LockError> {
+    if Handle::try_current().is_err() {
+        // Without a runtime there is no timer.
+        return told.await.map_err(|_| task_gone());
+    }
+    tokio::select! {
+        biased;
+        told = told => told.map_err(|_| task_gone()),
+        () = clock.sleep_until(until + GRACE) => Err(task_late()),
     }
 }
 

@@ -210,6 +210,9 @@ impl Releaser {
     async fn follow(&self, mut given: Given) {
         if self.followed.fetch_add(1, Relaxed) < FOLLOWED {
             for pause in AGAIN {
+                if !self.matters(&given) {
+                    break;
+                }
                 self.clock.sleep(pause).await;
                 self.give_up(&mut given).await;
             }

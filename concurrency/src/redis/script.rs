@@ -20,6 +20,7 @@ use cache_core::{CacheError, Timestamp};
 use cache_redis::{Call, Connections, Lane, Retry, Script, Sent};
 use redis::cmd;
 
+use super::durability::SLACK;
 use super::names::{Names, Namespace};
 
 /// Leases beyond ten years are cut to that: Redis cannot count much further.
@@ -261,7 +262,7 @@ impl Redis {
         // from what its own connection wrote last, so that has to be something, and on the server
         // that has the lock: another may have taken over since the grant. By its source: as part of
         // a pipeline it could not be sent anew where it is not known.
-        let call = Call::new(Lane::Scan).budget(within + Duration::from_secs(1));
+        let call = Call::new(Lane::Scan).budget(within + SLACK);
         let mut both = redis::pipe();
         both.cmd("EVAL").arg(TOUCH).arg(2).arg(&names.lock).arg(&names.fence);
         both.arg(token).arg(millis(lease.saturating_add(FENCE_OUTLIVES)));
