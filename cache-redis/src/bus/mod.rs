@@ -41,7 +41,8 @@ const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
 /// Tells the nodes of a fleet of each other's removals, over Redis pub/sub.
 ///
 /// It publishes over the connections it is made from and listens on one of its own, to the same
-/// server; in a cluster to any node, for Redis passes messages on among them. The channel is
+/// server; in a cluster to any node, for Redis passes messages on among them. A server that was a
+/// primary is left when it is a replica. The channel is
 /// [`RedisConfig::invalidation_channel`](crate::RedisConfig::invalidation_channel): `cache:invalidate`
 /// unless the namespace is another. `FORMAT.md` says what the messages are; a bare string is a key,
 /// so `PUBLISH cache:invalidate org:acme` by hand removes `org:acme` from every node's memory.

@@ -14,8 +14,24 @@ use crate::error::{classify, unavailable};
 /// What the server must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// Whatever it is: the user may not ask, and learns it from READONLY replies.
     Any,
+    /// What it was: whatever it is at first, and a primary from when it is one.
+    Same,
     Primary,
+}
+
+impl Role {
+    /// What it must be from now on, after this answer to `ROLE`; `None` if it is not what it must
+    /// be.
+    pub(crate) fn after(self, answer: &Value) -> Option<Self> {
+        match (self, is_primary(answer)) {
+            (_, Some(true)) => Some(Self::Primary),
+            (Self::Primary, Some(false)) => None,
+            (Self::Same, None) if matches!(answer, Value::ServerError(_)) => Some(Self::Any),
+            (role, _) => Some(role),
+        }
+    }
 }
 
 /// Why a connection has to be replaced.
@@ -35,7 +51,7 @@ impl Lost {
     }
 }
 
-/// One heartbeat. Patience runs from the last sign of life: an answer that waits behind a large
+/// One heartbeat: what the server must be from now on. Patience runs from the last sign of life: an answer that waits behind a large
 /// one that is still coming in is not late.
 pub(crate) async fn beat(
     connection: &mut MultiplexedConnection,
@@ -44,10 +60,10 @@ pub(crate) async fn beat(
     clock: &ServerClock,
     patience: Duration,
     address: &str,
-) -> Result<(), Lost> {
+) -> Result<Role, Lost> {
     let mut pipeline = Pipeline::new();
     pipeline.cmd("TIME");
-    if role == Role::Primary {
+    if role != Role::Any {
         pipeline.cmd("ROLE");
     }
     let began = Instant::now();
@@ -69,19 +85,38 @@ pub(crate) async fn beat(
     if let Some(time) = replies.first() {
         clock.answered(asked, time);
     }
-    match replies.get(1).map(is_primary) {
-        Some(Some(false)) => Err(Lost::Demoted(unavailable(address, "it is not the primary"))),
-        // A user who may not ask gets what READONLY replies tell.
-        _ => Ok(()),
-    }
+    let next = replies.get(1).map_or(Some(role), |answer| role.after(answer));
+    next.ok_or_else(|| Lost::Demoted(unavailable(address, "it is not the primary")))
 }
 
 /// What `ROLE` says, if it says anything.
-pub(super) fn is_primary(reply: &Value) -> Option<bool> {
+fn is_primary(reply: &Value) -> Option<bool> {
     let Value::Array(items) = reply else { return None };
     match items.first()? {
         Value::BulkString(role) => Some(role == b"master"),
         Value::SimpleString(role) => Some(role == "master"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_a_primary_must_stay_one_and_what_never_was_need_not_be() {
+        let role = |name: &str| Value::Array(vec![Value::BulkString(name.into()), Value::Int(0)]);
+        let refused = redis::parse_redis_value(b"-NOPERM no\r\n").unwrap();
+        for (must_be, answer, then) in [
+            (Role::Same, role("slave"), Some(Role::Same)),
+            (Role::Same, role("master"), Some(Role::Primary)),
+            (Role::Same, refused.clone(), Some(Role::Any)),
+            (Role::Same, Value::Nil, Some(Role::Same)),
+            (Role::Primary, role("master"), Some(Role::Primary)),
+            (Role::Primary, role("slave"), None),
+            (Role::Primary, refused, Some(Role::Primary)),
+        ] {
+            assert_eq!(must_be.after(&answer), then, "{must_be:?} {answer:?}");
+        }
     }
 }

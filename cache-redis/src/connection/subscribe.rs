@@ -10,8 +10,9 @@
 //!    at some moment and then falls silent is given up within interval and timeout of it.
 //! 4. When a subscription counts again, no connection leads to a former primary any more.
 //! 5. A node that is alive and not where others publish is lost, too: a demoted primary, a cluster
-//!    node without its cluster. A server that was named by itself is where others publish, whatever
-//!    it is, unless its listener says that only a primary will do.
+//!    node without its cluster, a server that is loading its data. A server that was named by itself
+//!    and is a replica from the start is where others publish, unless its listener says that only a
+//!    primary will do.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use redis::{Pipeline, Value, cmd};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::dial::Opened;
-use super::heartbeat::is_primary;
+use super::heartbeat::Role;
 use super::supervise::Shared;
 use super::{cluster, sentinel};
 use crate::config::{Endpoint, Topology};
@@ -35,7 +36,7 @@ use crate::error::{classify, unavailable};
 pub(crate) struct Feed {
     shared: Arc<Shared>,
     /// What a server has to be that was named by itself.
-    named: Proof,
+    named: Role,
     /// Nodes of the cluster that were not in the URL.
     learned: Arc<Mutex<Vec<Endpoint>>>,
 }
@@ -43,8 +44,7 @@ pub(crate) struct Feed {
 /// What a server has to say to go on being trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
-    Alive,
-    Primary,
+    Role(Role),
     InCluster,
 }
 
@@ -74,12 +74,12 @@ impl Asked {
 
 impl Feed {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, named: Proof::Alive, learned: Arc::default() }
+        Self { shared, named: Role::Same, learned: Arc::default() }
     }
 
     /// A server that was named by itself is listened to only while it is a primary.
     pub(crate) fn on_a_primary(mut self) -> Self {
-        self.named = Proof::Primary;
+        self.named = Role::Primary;
         self
     }
 
@@ -117,11 +117,11 @@ impl Feed {
     ) -> Result<Subscribed, CacheError> {
         let shared = &self.shared;
         let (endpoints, proof) = match &shared.config.topology {
-            Topology::Server(endpoint) => (vec![endpoint.clone()], self.named),
+            Topology::Server(endpoint) => (vec![endpoint.clone()], Proof::Role(self.named)),
             Topology::Sentinel { service, sentinels, credentials } => {
                 let named =
                     sentinel::primaries(&shared.dialer, sentinels, credentials, service).await?;
-                (named, Proof::Primary)
+                (named, Proof::Role(Role::Primary))
             }
             Topology::Cluster(nodes) => (self.candidates(nodes), Proof::InCluster),
         };
@@ -164,9 +164,9 @@ impl Feed {
         let mut subscribed = Subscribed { opened, proof, address, asked: Asked::now() };
         subscribed.prove(config.connect_timeout()).await?;
         match proof {
-            Proof::Alive => {}
             // Before the subscription counts, and with it what is read.
-            Proof::Primary => self.shared.promoted(&subscribed.address),
+            Proof::Role(Role::Primary) => self.shared.promoted(&subscribed.address),
+            Proof::Role(_) => {}
             Proof::InCluster => self.learn(&mut subscribed, endpoint).await,
         }
         let confirmed = subscribed.opened.connection.subscribe(channel).await;
@@ -229,8 +229,8 @@ impl Subscribed {
         let mut questions = Pipeline::new();
         questions.cmd("PING");
         match self.proof {
-            Proof::Alive => {}
-            Proof::Primary => drop(questions.cmd("ROLE")),
+            Proof::Role(Role::Any) => {}
+            Proof::Role(_) => drop(questions.cmd("ROLE")),
             Proof::InCluster => drop(questions.cmd("CLUSTER").arg("INFO")),
         }
         let asked = Asked::now();
@@ -240,18 +240,26 @@ impl Subscribed {
             .await
             .map_err(|_| unavailable(&self.address, "it does not answer"))?
             .map_err(|error| classify(&error, &self.address).0)?;
-        self.asked = asked;
-        let wrong = match (self.proof, replies.get(1)) {
-            (Proof::Primary, Some(role)) if is_primary(role) == Some(false) => {
-                "it is not the primary"
-            }
+        let wrong = |what| Err(unavailable(&self.address, what));
+        // It is there, and a replica that loads does not hear what is published.
+        if let Some(Value::ServerError(error)) = replies.first()
+            && matches!(error.code(), "LOADING" | "MASTERDOWN")
+        {
+            return wrong("it is loading its data or waits for its primary");
+        }
+        match (&mut self.proof, replies.get(1)) {
+            (Proof::Role(role), Some(answer)) => match role.after(answer) {
+                Some(next) => *role = next,
+                None => return wrong("it is not the primary"),
+            },
             (Proof::InCluster, Some(info)) if is_in_cluster(info) == Some(false) => {
-                "it has lost its cluster"
+                return wrong("it has lost its cluster");
             }
             // A user who may not ask is not told.
-            _ => return Ok(()),
-        };
-        Err(unavailable(&self.address, wrong))
+            _ => {}
+        }
+        self.asked = asked;
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ use super::dial::{Dialer, Opened};
 use super::handle::Handle;
 use super::health::{ConnectionState, Health};
 use super::heartbeat::{Lost, Role, beat};
-use super::link::Link;
+use super::link::{Link, SETTLED};
 use super::server_clock::ServerClock;
 use super::{cluster, sentinel};
 use crate::config::{Endpoint, RedisConfig, Topology};
@@ -124,7 +124,7 @@ impl Shared {
     async fn open(&self, link: &Link) -> Result<Open, CacheError> {
         let config = &self.config;
         match &config.topology {
-            Topology::Server(endpoint) => self.node(link, endpoint, Role::Any).await,
+            Topology::Server(endpoint) => self.node(link, endpoint, Role::Same).await,
             Topology::Sentinel { service, sentinels, credentials } => {
                 let named =
                     sentinel::primaries(&self.dialer, sentinels, credentials, service).await?;
@@ -156,7 +156,7 @@ impl Shared {
         let Opened { connection, progress, .. } = &mut opened;
         let patience = config.connect_timeout();
         let address = endpoint.to_string();
-        beat(connection, progress, role, &self.clock, patience, &address)
+        let role = beat(connection, progress, role, &self.clock, patience, &address)
             .await
             .map_err(Lost::into_error)?;
         Ok(Open::Node { opened, role, endpoint: endpoint.clone() })
@@ -174,7 +174,10 @@ impl Shared {
                 let lost = self.watch_node(link, opened, role, &endpoint, generation).await;
                 link.withdraw(generation);
                 if let Lost::Demoted(_) = lost {
-                    self.demoted(&endpoint.to_string(), Duration::ZERO);
+                    // An address that was named by itself may lead elsewhere by now.
+                    let named = matches!(self.config.topology, Topology::Server(_));
+                    let least = if named { SETTLED } else { Duration::ZERO };
+                    self.demoted(&endpoint.to_string(), least);
                 }
                 lost
             }
@@ -194,7 +197,7 @@ impl Shared {
         &self,
         link: &Link,
         opened: Opened,
-        role: Role,
+        mut role: Role,
         endpoint: &Endpoint,
         generation: u64,
     ) -> Lost {
@@ -215,9 +218,10 @@ impl Shared {
             let patience = self.config.heartbeat_timeout;
             let given_up = link.in_flight().given_up();
             let beat = beat(&mut connection, &progress, role, &self.clock, patience, &address);
-            if let Err(lost) = beat.await {
-                return lost;
-            }
+            role = match beat.await {
+                Ok(role) => role,
+                Err(lost) => return lost,
+            };
             // Whatever came before its answer has come.
             link.in_flight().over(given_up);
         }
