@@ -114,6 +114,25 @@ async fn expired_entries_that_nobody_reads_are_freed_by_writes_to_other_keys() {
 }
 
 #[tokio::test]
+async fn a_sweep_in_parts_sees_to_all_whatever_is_written_meanwhile() {
+    const PARTS: usize = 8;
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().max_capacity(200_000).clock(&clock).build();
+    for id in 0..60_000 {
+        cache.set(&key(id), &id, Duration::from_secs(1)).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(3));
+    for _ in 0..PARTS {
+        cache.engine().inner().sweep_part(PARTS);
+        // As many as would bring a count that is shared with them round to where it was.
+        for _ in 0..256 - 256 / PARTS {
+            cache.set("other", &0, Duration::from_secs(60)).await.unwrap();
+        }
+    }
+    assert_eq!(cache.stats().entries, 1);
+}
+
+#[tokio::test]
 async fn expired_entries_are_freed_by_reads_that_miss() {
     let clock = ManualClock::new();
     let cache = QuickCacheService::builder().clock(&clock).build();

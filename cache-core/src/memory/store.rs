@@ -47,6 +47,9 @@ pub struct MemoryStore<E> {
     key_hash: KeyHash,
     stripes: Stripes,
     next_sweep: AtomicUsize,
+    /// Apart from that of writes and missed reads: as often as there are many of these, the parts would come
+    /// round to the same stripes over and over and leave others out.
+    next_part: AtomicUsize,
 }
 
 impl<E: MemoryEngine> MemoryStore<E> {
@@ -54,7 +57,8 @@ impl<E: MemoryEngine> MemoryStore<E> {
     #[must_use]
     pub fn new(engine: Option<E>, config: MemoryConfig) -> Self {
         let key_hash = engine.as_ref().and_then(E::key_hash).unwrap_or_default();
-        Self { engine, config, key_hash, stripes: Stripes::new(), next_sweep: AtomicUsize::new(0) }
+        let (next_sweep, next_part) = Default::default();
+        Self { engine, config, key_hash, stripes: Stripes::new(), next_sweep, next_part }
     }
 
     /// The map; `None` keeps nothing.
@@ -74,7 +78,7 @@ impl<E: MemoryEngine> MemoryStore<E> {
     pub fn sweep_part(&self, parts: usize) -> usize {
         let turns = Stripes::len().div_ceil(parts.max(1));
         let sweep = |_| {
-            let turn = self.next_sweep.fetch_add(1, Ordering::Relaxed);
+            let turn = self.next_part.fetch_add(1, Ordering::Relaxed);
             self.sweep_stripe(turn, usize::MAX, false)
         };
         (0..turns).map(sweep).sum()
