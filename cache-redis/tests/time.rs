@@ -6,10 +6,10 @@ mod scenario;
 
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheServiceExt, CacheStore, Clock, LeaseOutcome, ManualClock, Policy};
+use cache_core::{CacheServiceExt, CacheStore, Clock, Entry, LeaseOutcome, ManualClock, Policy};
 use cache_redis::RedisCacheService;
-use cache_testkit::Loads;
 use cache_testkit::servers::RedisServer;
+use cache_testkit::{Gate, Loads};
 use scenario::{LASTING, config, connect, get, load, name};
 use tokio::task::JoinHandle;
 
@@ -167,6 +167,31 @@ async fn p8_03_clients_whose_clocks_differ_agree() {
     }
     fast_ticks.abort();
     slow_ticks.abort();
+}
+
+/// A refresh that goes on when the value is over, for however short it was kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_refresh_that_outlasts_the_value_is_stored_and_the_only_one() {
+    let server = RedisServer::start();
+    let (a, b) = (connect(&server.url()).await, connect(&server.url()).await);
+    let policy = Policy::ttl(Duration::from_millis(50)).stale_for(Duration::from_millis(150));
+    a.set("k", &1_u64, &policy).await.unwrap();
+    // Once it is no longer fresh.
+    let is_fresh = |entry: &Entry| entry.is_fresh(b.store().clock().now());
+    let found = async || b.store().fetch("k").await.unwrap();
+    cache_testkit::eventually_async(async || !found().await.is_some_and(|e| is_fresh(&e))).await;
+    let gate = Gate::new();
+    let loading = {
+        let (a, policy, load) = (a.clone(), Policy::ttl(LASTING), gate.loader(2));
+        tokio::spawn(async move { a.get_or_load("k", policy, load).await })
+    };
+    gate.reached().await;
+    cache_testkit::eventually_async(async || found().await.is_none()).await;
+    let leased = b.store().lease("k", LASTING).await.unwrap();
+    assert!(matches!(leased, LeaseOutcome::Held { .. }), "{leased:?}");
+    gate.open();
+    assert_eq!(*loading.await.unwrap().unwrap(), 2);
+    assert_eq!(get(&b, "k").await, Some(2));
 }
 
 /// How long a process may hold a value is known to whoever reads it.

@@ -5,7 +5,8 @@ if failure then return failure end
 local kind = kind_of(head)
 if kind ~= 'value' and kind ~= 'vacant' then return 0 end
 if not is_marked(head) or lease_id(head) ~= ARGV[1] then return 0 end
-if kind == 'vacant' then
+-- A value that is over is there for the lease alone.
+if kind == 'vacant' or server_now() >= u64(head, 17) then
   redis.call('UNLINK', key)
 else
   -- No key can expire while a script runs, so this never makes one anew.

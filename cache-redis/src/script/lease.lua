@@ -16,12 +16,23 @@ if latest and now > latest then return {3} end
 local deadline = struct.pack('>I8', now + ttl)
 local region = '\001' .. string.rep('\000', 3) .. deadline .. id .. deadline
 
+-- Redis counts in milliseconds and may begin one early: rounded up and one more, so that the key
+-- outlives the lease and not by much.
+local millis = string.format('%.0f', math.ceil(ttl / 1000) + 1)
+
 local function lease_alone()
   -- The constant is the checksum of these bytes.
   local record = MAGIC .. '\001\064\002\000' .. string.rep('\000', 24) .. '\025\129\067\178' .. region
-  -- Redis counts in milliseconds and may begin one early: rounded up and one more, so that the key
-  -- outlives the lease and not by much.
-  redis.call('SET', key, record, 'PX', string.format('%.0f', math.ceil(ttl / 1000) + 1))
+  redis.call('SET', key, record, 'PX', millis)
+  return {1}
+end
+
+-- On the value that is there. It may be over before the lease is: the key stays then, as readers judge
+-- by the header. Who may not PEXPIRE has the lease all the same.
+local function lease_on_value()
+  redis.call('SETRANGE', key, REGION, region)
+  local left = redis.call('PTTL', key)
+  if left >= 0 and left < tonumber(millis) then redis.pcall('PEXPIRE', key, millis) end
   return {1}
 end
 
@@ -55,8 +66,7 @@ if kind == 'foreign' and purpose == 'adopt' and redis.call('GET', key) == string
   else
     redis.call('SET', key, seen)
   end
-  redis.call('SETRANGE', key, REGION, region)
-  return {1}
+  return lease_on_value()
 end
 if kind == 'foreign' then
   return {2, redis.call('GET', key), redis.call('PTTL', key)}
@@ -65,5 +75,4 @@ if now >= u64(head, 17) then return lease_alone() end
 if now < u64(head, 9) and purpose ~= 'refresh' and purpose ~= 'adopt' then
   return {2, redis.call('GET', key)}
 end
-redis.call('SETRANGE', key, REGION, region)
-return {1}
+return lease_on_value()

@@ -4,9 +4,9 @@ use std::thread::sleep;
 
 use cache_core::Timestamp;
 
-use crate::fixture::{KEY, LONG, ONE, SHORT, TWO, between, redis};
-use crate::script::{Call, LeaseReply};
-use crate::wire::{Value, encode};
+use crate::fixture::{KEY, LONG, ONE, SHORT, TWO, between, held_for, redis};
+use crate::script::{Call, LeaseReply, Purpose};
+use crate::wire::{HEADER_LEN, Value, encode};
 
 #[test]
 fn a_fill_stores_under_its_lease_and_uses_it_up() {
@@ -126,12 +126,36 @@ fn an_abandoned_lease_leaves_nothing() {
     assert!(!r.abandon(ONE));
 }
 
+/// Else its load would not be stored, and another node load meanwhile.
+#[test]
+fn p3_a_lease_outlives_the_value_that_it_is_on() {
+    let mut r = redis();
+    for (foreign, given_back) in [(false, false), (false, true), (true, false), (true, true)] {
+        let record = r.record(-1_000, 20);
+        r.set_for(if foreign { &record[HEADER_LEN..] } else { &record }, "20");
+        let purpose = if foreign { Purpose::Adopt(&record) } else { Purpose::Load };
+        assert_eq!(r.lease_for(ONE, LONG, purpose), LeaseReply::Granted);
+        between(59_000, r.pttl(), 60_001);
+        sleep(SHORT);
+        between(LONG / 2, held_for(r.lease(TWO, LONG)), LONG);
+        if given_back {
+            assert!(r.abandon(ONE));
+            assert!(!r.exists(), "what is over is left behind");
+        } else {
+            let newer = r.record(60_000, 60_000);
+            assert!(r.fill(ONE, &newer));
+            assert_eq!(r.get(), newer);
+        }
+    }
+}
+
 #[test]
 fn a_key_that_expired_is_not_brought_back() {
     let mut r = redis();
     let record = r.record(-1_000, 20);
     r.set_for(&record, "20");
     assert_eq!(r.lease(ONE, LONG), LeaseReply::Granted);
+    r.typed::<()>(&format!("PEXPIRE {KEY} 20"));
     sleep(SHORT);
     assert!(!r.abandon(ONE));
     let newer = r.record(60_000, 60_000);
