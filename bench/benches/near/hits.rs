@@ -38,7 +38,7 @@ struct Cell {
 pub(crate) fn run(bench: &Bench) {
     let (arguments, record) = (&bench.arguments, &bench.record);
     let processes = arguments.choose(PROCESSES.0, PROCESSES.1);
-    let rounds = arguments.rounds_or(9, 21).to_string();
+    let rounds = arguments.rounds_or(7, 21).to_string();
     for size in arguments.sizes_or(&[Size::SMALL, Size::LARGE]) {
         let groups = groups();
         let mut orders = Orders::of(groups.len());
