@@ -228,11 +228,7 @@ pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
     }
     let Ok(text) = str::from_utf8(bytes) else { return Heard::Unreadable("not UTF-8") };
     if !is_meant_as_json(text) {
-        return match text.len() {
-            1..=MAX_KEY_BYTES => Heard::Event(BusEvent::Removed(Selector::key(text)), None),
-            0 => Heard::Unreadable("empty"),
-            _ => Heard::Unreadable("too long for a key"),
-        };
+        return read_bare(text);
     }
     // The version first: everything else may mean something else in another.
     match serde_json::from_str::<Version>(text) {
@@ -280,6 +276,19 @@ pub(crate) fn read(own: Sender, bytes: &[u8]) -> Heard {
             let place = number.filter(|number| *number > 0).map(|number| Place { number, ago });
             Heard::Event(event, from.zip(place))
         }
+    }
+}
+
+/// What a bare string says: it is a key. One with a newline at its end may be meant without it, which
+/// `redis-cli -x PUBLISH` sends with what it reads: both are removed.
+fn read_bare(text: &str) -> Heard {
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let is_key = |key: &&str| (1..=MAX_KEY_BYTES).contains(&key.len());
+    let keys: Vec<_> = [text].into_iter().chain(line).filter(is_key).map(str::to_owned).collect();
+    match (keys.is_empty(), text.is_empty()) {
+        (false, _) => Heard::Event(BusEvent::Removed(Selector::Keys(keys)), None),
+        (true, true) => Heard::Unreadable("empty"),
+        (true, false) => Heard::Unreadable("too long for a key"),
     }
 }
 

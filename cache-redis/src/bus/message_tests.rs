@@ -92,6 +92,22 @@ fn p2_07_a_bare_string_is_a_key() {
     assert_eq!(read(ME, longest.as_bytes()), heard(keys(&[&longest])));
 }
 
+/// `redis-cli -x PUBLISH` sends what it reads, to the newline at its end.
+#[test]
+fn a_newline_behind_a_bare_string_may_not_belong_to_the_key() {
+    for (text, said) in [
+        ("k\n", &["k\n", "k"][..]),
+        ("k\r\n", &["k\r\n", "k"]),
+        ("k\n\n", &["k\n\n", "k\n"]),
+        ("\n", &["\n"]),
+        ("\r\n", &["\r\n"]),
+    ] {
+        assert_eq!(read(ME, text.as_bytes()), heard(keys(said)), "{text:?}");
+    }
+    let longest = "k".repeat(MAX_KEY_BYTES);
+    assert_eq!(read(ME, format!("{longest}\n").as_bytes()), heard(keys(&[&longest])));
+}
+
 #[test]
 fn p2_08_what_is_not_understood_is_no_event() {
     let long = "k".repeat(MAX_KEY_BYTES + 1);

@@ -45,7 +45,8 @@ const PUBLISH: Call = Call::new(Lane::Small).retry(Retry::Once);
 /// primary is left when it is a replica. The channel is
 /// [`RedisConfig::invalidation_channel`](crate::RedisConfig::invalidation_channel): `cache:invalidate`
 /// unless the namespace is another. `FORMAT.md` says what the messages are; a bare string is a key,
-/// so `PUBLISH cache:invalidate org:acme` by hand removes `org:acme` from every node's memory.
+/// so `PUBLISH cache:invalidate org:acme` by hand removes `org:acme` from every node's memory. With a
+/// newline at its end it removes the key without that, too.
 ///
 /// Clones are handles to the same bus, with one sender's name: they do not hear each other. The
 /// last one to be dropped ends the subscription and its streams. A process that is copied while it

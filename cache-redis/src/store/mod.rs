@@ -105,7 +105,8 @@ impl RedisStore {
     }
 
     /// How often a read found bytes under a key that are no value: cut short, garbled, written by
-    /// a newer version, of another Redis type. Each was a miss.
+    /// a newer version, of another Redis type. Each was a miss. Of many keys that are read together a
+    /// key of another type is a miss and not counted: MGET tells it from an absent one in no way.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.unreadable.load(Ordering::Relaxed)
