@@ -28,7 +28,7 @@ impl Role {
         match (self, is_primary(answer)) {
             (_, Some(true)) => Some(Self::Primary),
             (Self::Primary, Some(false)) => None,
-            (Self::Same, None) if matches!(answer, Value::ServerError(_)) => Some(Self::Any),
+            (Self::Same, None) if is_unanswerable(answer) => Some(Self::Any),
             (role, _) => Some(role),
         }
     }
@@ -89,6 +89,11 @@ pub(crate) async fn beat(
     next.ok_or_else(|| Lost::Demoted(unavailable(address, "it is not the primary")))
 }
 
+/// The user may not ask, or the server does not know the question.
+fn is_unanswerable(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if matches!(error.code(), "NOPERM" | "ERR"))
+}
+
 /// What `ROLE` says, if it says anything.
 fn is_primary(reply: &Value) -> Option<bool> {
     let Value::Array(items) = reply else { return None };
@@ -107,11 +112,12 @@ mod tests {
     fn what_was_a_primary_must_stay_one_and_what_never_was_need_not_be() {
         let role = |name: &str| Value::Array(vec![Value::BulkString(name.into()), Value::Int(0)]);
         let refused = redis::parse_redis_value(b"-NOPERM no\r\n").unwrap();
+        let busy = redis::parse_redis_value(b"-BUSY with a script\r\n").unwrap();
         for (must_be, answer, then) in [
             (Role::Same, role("slave"), Some(Role::Same)),
             (Role::Same, role("master"), Some(Role::Primary)),
             (Role::Same, refused.clone(), Some(Role::Any)),
-            (Role::Same, Value::Nil, Some(Role::Same)),
+            (Role::Same, busy, Some(Role::Same)),
             (Role::Primary, role("master"), Some(Role::Primary)),
             (Role::Primary, role("slave"), None),
             (Role::Primary, refused, Some(Role::Primary)),
