@@ -85,7 +85,7 @@ impl RedisConfig {
         &self.namespace
     }
 
-    /// How long entries live whose policy sets no TTL: 300 s by default.
+    /// How long entries live whose policy sets no TTL: 300 s by default, at least 1 ms.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
@@ -204,6 +204,12 @@ impl RedisConfig {
         range("operation_timeout", self.operation_timeout, Duration::from_millis(1))?;
         range("heartbeat_interval", self.heartbeat_interval, Duration::from_millis(10))?;
         range("heartbeat_timeout", self.heartbeat_timeout, Duration::from_millis(10))?;
+        if self.default_ttl < Duration::from_millis(1) {
+            return Err(bad(format!(
+                "default_ttl is {:?}, it can be 1ms or more: with less nothing would be stored",
+                self.default_ttl
+            )));
+        }
         if !(1..=64).contains(&self.connections) {
             return Err(bad(format!("connections is {}, it can be 1 to 64", self.connections)));
         }

@@ -334,3 +334,15 @@ async fn p5_10_sentinels_name_the_primary() {
     let error = error.expect_err("no such primary");
     assert!(error.to_string().contains("no primary named \"other\""), "{error}");
 }
+
+#[tokio::test]
+async fn a_default_ttl_with_which_nothing_would_be_stored_is_refused() {
+    let config = RedisConfig::from_url("redis://127.0.0.1:1").unwrap();
+    for ttl in [Duration::ZERO, Duration::from_micros(999)] {
+        let error = Connections::connect_degraded(&config.clone().default_ttl(ttl)).err();
+        let error = error.expect("nothing would be stored");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("default_ttl is"), "{error}");
+    }
+    assert!(Connections::connect_degraded(&config.default_ttl(Duration::from_millis(1))).is_ok());
+}
