@@ -15,6 +15,7 @@ use cache_testkit::lock_history::{
 use cache_testkit::{
     Direction, FaultProxy, RedisCluster, RedisServer, eventually, eventually_async,
 };
+use futures_util::future::join_all;
 use redis_common::{LOCK, at_rest, hold, holder, lease, queued, service};
 
 const WITHIN: Duration = Duration::from_millis(200);
@@ -291,9 +292,49 @@ async fn p4_37_replicas_are_not_waited_for_beyond_the_wait() {
         assert!(took >= wait && took < wait + Duration::from_millis(1_000), "{took:?}");
         eventually(|| holder(&primary).is_none()).await;
     }
-    let began = Instant::now();
-    locks.try_acquire("k", &lease(20_000)).await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_millis(1_000), "{:?}", began.elapsed());
-    eventually(|| holder(&primary).is_none()).await;
+    // Also many at once: none waits behind another.
+    let each = (0..20).map(async |number| {
+        let began = Instant::now();
+        let tried = locks.try_acquire(&format!("k{number}"), &lease(20_000)).await.map(drop);
+        (tried.unwrap_err(), began.elapsed())
+    });
+    for (error, took) in join_all(each).await {
+        assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
+        assert!(took < Duration::from_millis(1_000), "{took:?}");
+    }
+    eventually(|| primary.command(&["KEYS", "*}.l"]).list().is_empty()).await;
+    at_rest(&primary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_37_locks_that_are_taken_at_once_wait_for_replicas_together() {
+    const LOCKS: usize = 20;
+    let primary = RedisServer::start();
+    let way = FaultProxy::start(&primary.url());
+    let replica = RedisServer::start();
+    replica.command(&["REPLICAOF", "127.0.0.1", &way.port().to_string()]);
+    eventually(|| replicates(&primary, &replica)).await;
+    let locks = durable(&primary, Duration::from_secs(1)).await;
+    hold(&locks).await.release().await.unwrap();
+    eventually(|| replicates(&primary, &replica)).await;
+    way.latency(Duration::from_millis(50));
+    primary.reset_commandstats();
+    let options = lease(20_000);
+    let each = (0..LOCKS).map(|number| {
+        let (locks, options) = (&locks, &options);
+        async move { locks.try_acquire(&format!("k{number}"), options).await }
+    });
+    let guards: Vec<_> =
+        join_all(each).await.into_iter().map(|got| got.unwrap().expect("it is free")).collect();
+    for number in 0..LOCKS {
+        let lock = format!("{{lock/cache/k{number}}}.l");
+        let [here, there] = [&primary, &replica].map(|server| server.command(&["GET", &lock]));
+        assert!(here.bytes().is_some() && here.bytes() == there.bytes(), "no replica has {lock}");
+    }
+    let asked = primary.commandstats()["wait"];
+    assert!(asked <= LOCKS as u64 / 2, "replicas were asked for {asked} times");
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
     at_rest(&primary);
 }

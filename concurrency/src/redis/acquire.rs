@@ -118,8 +118,9 @@ pub(crate) async fn attempt(
         }
         drop(pending);
     });
-    let replicas = inner.durability.map_or(Duration::ZERO, |durability| durability.longest());
-    let until = deadline.max(inner.clock.now()) + inner.redis.usual_budget() + replicas;
+    let budget = inner.redis.usual_budget();
+    let replicas = inner.replicas.as_ref().map_or(Duration::ZERO, |some| some.longest(budget));
+    let until = deadline.max(inner.clock.now()) + budget + replicas;
     hear(&inner.clock, told, until).await?
 }
 
@@ -159,8 +160,9 @@ async fn send(
             return Ok(Tried::Failed { gate, error, abandoned, moving });
         }
     };
-    if let Some(durability) = inner.durability
-        && let Err(error) = durability.reached(inner, names, token, terms.lease, deadline).await
+    let (redis, clock, of) = (&inner.redis, &inner.clock, (names, &**token, terms.lease));
+    if let Some(replicas) = &inner.replicas
+        && let Err(error) = replicas.reached(redis, clock, of, deadline).await
     {
         abandon(inner, request, Duration::ZERO);
         return Err(error);

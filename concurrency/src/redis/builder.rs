@@ -45,7 +45,7 @@ impl RedisConcurrencyBuilder {
     /// It makes a second holder after a failover less likely, not impossible: a replica that has
     /// not the lock may be promoted all the same, and renewals are not waited for, so one that has it
     /// may have it with less of its lease. It costs a round trip between server and
-    /// replica for each lock, one lock of this service after another. A replica whose answers take
+    /// replica, which locks that are taken at the same time share. A replica whose answers take
     /// longer than 200 ms does not count, however long `within` is.
     pub fn replicas(mut self, replicas: u32, within: Duration) -> Self {
         self.durability = Some(Durability { replicas, within });

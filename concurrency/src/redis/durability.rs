@@ -1,20 +1,28 @@
 //! Waiting until replicas have a lock, too.
+//!
+//! Rules:
+//! 1. WAIT holds up what comes behind it on its connection. So there is one question at a time, about all
+//!    the locks that wait by then; those that come meanwhile share the next.
+//! 2. It is asked by whoever of those who wait has the turn, for all of them.
+//! 3. The time of a lock counts from the first question about it, and is one question long in any case.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{LockError, LockErrorKind, Timestamp};
+use cache_core::{Clock, LockError, LockErrorKind, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
-use super::error::unavailable;
-use super::inner::Inner;
+use super::error::{task_gone, unavailable};
 use super::names::Names;
+use super::script::Redis;
 
 /// So long is waited at a time. Nothing else is answered on that connection meanwhile, heartbeats
 /// neither: a server that waits for longer than their timeout, half a second unless set, would be
 /// taken for one that hangs.
 const AT_A_TIME: Duration = Duration::from_millis(200);
-
-/// What a question may take on top of what it waits for.
-pub(super) const SLACK: Duration = Duration::from_secs(1);
+/// Locks that are asked about at once.
+const TOGETHER: usize = 1_000;
 
 /// How many replicas must have a grant before it counts, and how long that may take.
 #[derive(Clone, Copy, Debug)]
@@ -23,39 +31,105 @@ pub(crate) struct Durability {
     pub(crate) within: Duration,
 }
 
-impl Durability {
-    /// For how long replicas may be waited for, the last question included.
-    pub(crate) fn longest(self) -> Duration {
-        self.within + AT_A_TIME + SLACK
+/// See the head of the file.
+pub(crate) struct Replicas {
+    wanted: Durability,
+    pending: Mutex<Vec<Granted>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A lock that is granted and does not count yet.
+struct Granted {
+    names: Arc<Names>,
+    token: String,
+    lease: Duration,
+    /// Its caller's.
+    deadline: Timestamp,
+    /// When it was first asked about.
+    began: Option<Timestamp>,
+    tell: oneshot::Sender<Result<(), LockError>>,
+}
+
+impl Granted {
+    /// From when until when it is asked about, if that has begun by now.
+    fn time(&mut self, now: Timestamp, within: Duration) -> (Timestamp, Timestamp) {
+        let began = *self.began.get_or_insert(now);
+        (began, (began + within).min(self.deadline.max(began + AT_A_TIME)))
+    }
+}
+
+impl Replicas {
+    pub(crate) fn new(wanted: Durability) -> Self {
+        Self { wanted, pending: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// How long a lock may take: a question about others first, and a last one on top of its time.
+    pub(crate) fn longest(&self, budget: Duration) -> Duration {
+        self.wanted.within + 2 * (AT_A_TIME + budget)
     }
 
     /// Waits for the replicas to have the lock of this token: not beyond the caller's deadline, but one
     /// question long in any case.
     pub(crate) async fn reached(
-        self,
-        inner: &Inner,
-        names: &Names,
-        token: &str,
-        lease: Duration,
+        &self,
+        redis: &Redis,
+        clock: &Clock,
+        (names, token, lease): (&Arc<Names>, &str, Duration),
         deadline: Timestamp,
     ) -> Result<(), LockError> {
-        let Self { replicas, within } = self;
-        let (redis, clock) = (&inner.redis, &inner.clock);
-        let began = clock.now();
-        let end = (began + within).min(deadline.max(began + AT_A_TIME));
-        let message = loop {
-            let left = clock.now().until(end).max(Duration::from_millis(1));
-            let waited = redis.replicated(names, token, lease, replicas, left.min(AT_A_TIME));
-            match waited.await.map_err(unavailable)? {
-                None => break "the lock was gone before replicas had it".to_owned(),
-                Some(reached) if reached >= replicas => return Ok(()),
-                Some(reached) if !clock.is_before(end) => {
-                    let after = began.until(end);
-                    break format!("{reached} of {replicas} replicas had the lock after {after:?}");
-                }
-                Some(_) => {}
+        let (tell, mut told) = oneshot::channel();
+        let (names, token) = (Arc::clone(names), token.to_owned());
+        self.pending.lock().push(Granted { names, token, lease, deadline, began: None, tell });
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut told => return outcome.unwrap_or_else(|_| Err(task_gone())),
+                _turn = self.turn.lock() => self.ask(redis, clock).await,
             }
+        }
+    }
+
+    /// One question about those that wait. Who has to wait on is kept for the next.
+    async fn ask(&self, redis: &Redis, clock: &Clock) {
+        let Durability { replicas, within } = self.wanted;
+        let mut batch: Vec<_> = {
+            let mut pending = self.pending.lock();
+            let count = pending.len().min(TOGETHER);
+            pending.drain(..count).collect()
         };
-        Err(LockError::new(LockErrorKind::Unavailable, message))
+        let now = clock.now();
+        let left = batch.iter_mut().map(|granted| now.until(granted.time(now, within).1)).max();
+        let Some(left) = left else { return };
+        let left = left.clamp(Duration::from_millis(1), AT_A_TIME);
+        let locks: Vec<_> = batch.iter().map(|of| (&*of.names, &*of.token, of.lease)).collect();
+        let answer = redis.replicated(&locks, replicas, left).await;
+        let now = clock.now();
+        let mut kept = Vec::new();
+        for (index, mut granted) in batch.into_iter().enumerate() {
+            let (began, end) = granted.time(now, within);
+            let failed = |message| Err(LockError::new(LockErrorKind::Unavailable, message));
+            let outcome = match &answer {
+                Err(error) => Err(unavailable(error.clone())),
+                Ok((_, reached)) if *reached < replicas && now < end => {
+                    kept.push(granted);
+                    continue;
+                }
+                Ok((written, reached)) => match written.get(index) {
+                    Some(true) if *reached >= replicas => Ok(()),
+                    Some(true) => {
+                        let after = began.until(end);
+                        failed(format!(
+                            "{reached} of {replicas} replicas had the lock after {after:?}"
+                        ))
+                    }
+                    _ => failed("the lock was gone before replicas had it".to_owned()),
+                },
+            };
+            // It waits for this.
+            let _ = granted.tell.send(outcome);
+        }
+        let mut pending = self.pending.lock();
+        kept.append(&mut pending);
+        *pending = kept;
     }
 }

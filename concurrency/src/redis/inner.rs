@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::durability::Durability;
+use super::durability::{Durability, Replicas};
 use super::error::{task_gone, task_late, unavailable};
 use super::hand_over::{HandOvers, Said, Stray};
 use super::holds::Holds;
@@ -39,7 +39,8 @@ pub(crate) struct Inner {
     pub(crate) namespace: Namespace,
     pub(crate) tokens: Tokens,
     pub(crate) hand_overs: HandOvers,
-    pub(crate) durability: Option<Durability>,
+    /// Those that must have a lock before it counts.
+    pub(crate) replicas: Option<Replicas>,
     /// Hand-overs are asked for before they count.
     pub(crate) confirm: bool,
     pub(crate) counters: Arc<Counters>,
@@ -85,7 +86,7 @@ impl Inner {
             namespace,
             tokens: Tokens::new(),
             hand_overs: HandOvers::new(),
-            durability,
+            replicas: durability.map(Replicas::new),
             // Those that replicas must know of are, by being asked for.
             confirm: confirm || durability.is_some(),
             counters,

@@ -20,7 +20,6 @@ use cache_core::{CacheError, Timestamp};
 use cache_redis::{Call, Connections, Lane, Retry, Script, Sent};
 use redis::cmd;
 
-use super::durability::SLACK;
 use super::names::{Names, Namespace};
 
 /// Leases beyond ten years are cut to that: Redis cannot count much further.
@@ -247,32 +246,32 @@ impl Redis {
         self.script(ONCE, &FORCE, names, "", &[fence.as_bytes()]).await
     }
 
-    /// How many replicas have all that was written to this lock before now, once they are as many
-    /// as `enough` or `within` is over; `None` if the lock is not `token`'s. For one server and its
+    /// Which of these locks are their token's, and how many replicas have all that was written to them
+    /// before now, once they are as many as `enough` or `within` is over. For one server and its
     /// replicas.
     pub(crate) async fn replicated(
         &self,
-        names: &Names,
-        token: &str,
-        lease: Duration,
+        locks: &[(&Names, &str, Duration)],
         enough: u32,
         within: Duration,
-    ) -> Result<Option<u32>, CacheError> {
+    ) -> Result<(Vec<bool>, u32), CacheError> {
         // On a connection of those for long work: WAIT holds up what comes behind it. It counts
         // from what its own connection wrote last, so that has to be something, and on the server
-        // that has the lock: another may have taken over since the grant. By its source: as part of
+        // that has the locks: another may have taken over since the grant. By its source: as part of
         // a pipeline it could not be sent anew where it is not known.
-        let call = Call::new(Lane::Scan).budget(within + SLACK);
-        let mut both = redis::pipe();
-        both.cmd("EVAL").arg(TOUCH).arg(2).arg(&names.lock).arg(&names.fence);
-        both.arg(token).arg(millis(lease.saturating_add(FENCE_OUTLIVES)));
-        both.cmd("WAIT").arg(enough).arg(millis(within));
-        let mut replies = self.connections.pipeline(call, &both).await?.into_iter();
-        let [written, replicas] =
-            [replies.next(), replies.next()].map(|reply| reply.unwrap_or(redis::Value::Nil));
-        let written: bool = self.connections.convert(written)?;
-        let replicas: u32 = self.connections.convert(replicas)?;
-        Ok(written.then_some(replicas))
+        let call = Call::new(Lane::Scan).budget(within + self.usual_budget());
+        let mut all = redis::pipe();
+        for (names, token, lease) in locks {
+            all.cmd("EVAL").arg(TOUCH).arg(2).arg(&names.lock).arg(&names.fence);
+            all.arg(token).arg(millis(lease.saturating_add(FENCE_OUTLIVES)));
+        }
+        all.cmd("WAIT").arg(enough).arg(millis(within));
+        let mut replies = self.connections.pipeline(call, &all).await?.into_iter();
+        let written = replies.by_ref().take(locks.len());
+        let written =
+            written.map(|reply| self.connections.convert(reply)).collect::<Result<_, _>>()?;
+        let replicas = self.connections.convert(replies.next().unwrap_or(redis::Value::Nil))?;
+        Ok((written, replicas))
     }
 
     /// The locks that are held, `limit` at most.
