@@ -5,17 +5,19 @@
 mod fleet;
 
 use std::any::Any;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cache_core::{
-    BoxStream, BusEvent, CacheError, CacheServiceExt, CacheStore, Entry, ErrorKind,
-    InvalidationBus, LeaseOutcome, Policy, Selector,
+    BoxStream, BusEvent, CacheError, CacheServiceExt, CacheStats, CacheStore, Clock, Entry,
+    ErrorKind, InvalidationBus, Lease, LeaseOutcome, Policy, Selector,
 };
 use cache_hybrid::HybridCache;
+use cache_quick::QuickStore;
 use cache_testkit::{Gate, Operation, eventually, let_others_run};
 use fleet::{Fleet, Limited, TTL};
 use futures_util::stream::{self, StreamExt};
@@ -71,6 +73,107 @@ async fn p5_a_far_tier_that_hangs_is_waited_for_within_the_budget() {
     eventually(|| fleet.clock.sleepers() > 0).await;
     fleet.clock.advance(Duration::from_millis(300));
     assert_eq!(get.await.unwrap().kind(), ErrorKind::Timeout);
+}
+
+/// A far tier that is well and does one thing a millisecond.
+#[derive(Debug)]
+struct Queued {
+    store: QuickStore,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Queued {
+    async fn done<T>(&self, call: impl Future<Output = T>) -> T {
+        let _turn = self.turn.lock().await;
+        self.store.clock().sleep(Duration::from_millis(1)).await;
+        call.await
+    }
+}
+
+#[async_trait]
+impl CacheStore for Queued {
+    fn peek(&self, key: &str) -> Option<Entry> {
+        self.store.peek(key)
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        self.done(self.store.fetch(key)).await
+    }
+
+    async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
+        self.done(self.store.fetch_many(keys)).await
+    }
+
+    async fn store(&self, key: &str, entry: Entry) -> Result<(), CacheError> {
+        self.done(self.store.store(key, entry)).await
+    }
+
+    async fn store_many(&self, entries: Vec<(String, Entry)>) -> Result<(), CacheError> {
+        self.done(self.store.store_many(entries)).await
+    }
+
+    async fn remove(&self, what: &Selector) -> Result<Option<u64>, CacheError> {
+        self.done(self.store.remove(what)).await
+    }
+
+    async fn lease(&self, key: &str, ttl: Duration) -> Result<LeaseOutcome, CacheError> {
+        self.done(self.store.lease(key, ttl)).await
+    }
+
+    async fn fill(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
+        self.done(self.store.fill(lease, entry)).await
+    }
+
+    async fn abandon(&self, lease: Lease) -> Result<(), CacheError> {
+        self.done(self.store.abandon(lease)).await
+    }
+
+    fn stats(&self) -> CacheStats {
+        self.store.stats()
+    }
+
+    fn clock(&self) -> Clock {
+        self.store.clock()
+    }
+}
+
+/// Each call has a budget of its own, which begins when it can be answered in time.
+#[tokio::test]
+async fn p5_a_load_of_many_keys_is_no_outage() {
+    const KEYS: usize = 1_000;
+    let fleet = Fleet::over(|store| Queued { store, turn: tokio::sync::Mutex::default() });
+    let a = fleet.node().await;
+    for fails in [false, true] {
+        let keys: Vec<_> = (0..KEYS).map(|id| format!("{fails}:{id}")).collect();
+        let loading = tokio::spawn({
+            let (cache, keys) = (a.cache.clone(), keys.clone());
+            async move {
+                let load = move |keys: Vec<String>| async move {
+                    let loaded = keys.into_iter().map(|key| (key, 1_u64));
+                    let loaded = loaded.collect::<HashMap<_, _>>();
+                    if fails { Err(std::io::Error::other("no database")) } else { Ok(loaded) }
+                };
+                let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+                cache.get_or_load_many(&keys, TTL, load).await
+            }
+        });
+        let given_back = |operation: &Operation| matches!(operation, Operation::Abandon { .. });
+        for _ in 0..4 * KEYS {
+            let_others_run().await;
+            // Who waits hears of a failure with the first.
+            let all = !fails || fleet.faults.count(given_back) == KEYS;
+            if all && loading.is_finished() {
+                break;
+            }
+            fleet.clock.advance(Duration::from_millis(1));
+        }
+        assert_eq!(loading.await.unwrap().is_err(), fails);
+        let stats = a.cache.tiers().tier_stats();
+        assert!(!stats.far_open);
+        assert_eq!(fleet.faults.count(given_back), if fails { KEYS } else { 0 });
+        assert_eq!(fleet.far.stats().entries, KEYS as u64);
+        assert_eq!(a.cache.stats().fills_refused, 0);
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Loading many keys with one call of the loader, each key coalesced with every other load of it.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::chain::{self, Chain};
 use super::counters::Source;
@@ -17,6 +19,10 @@ use crate::{CacheError, CacheStore, Entry, Lease, ManyLoader, Policy, Timestamp,
 
 /// Callers for many keys take "absent" for an answer: a slot is an `Option`.
 const TAKES: Acceptance = Acceptance::ValuesAndAbsent;
+
+/// How many calls of the store are under way together. Each has a budget that begins when it does: those
+/// of thousands of keys at once would run out in the queue, as if the store did not answer.
+const AT_ONCE: usize = 128;
 
 /// What one distinct key waits for.
 enum Slot {
@@ -145,7 +151,7 @@ impl<S: CacheStore> Inner<S> {
                 landing.land(outcome);
             }
         });
-        join_all(conclude.collect::<Vec<_>>()).await;
+        some_at_once(conclude.collect()).await;
         ended
     }
 
@@ -206,7 +212,7 @@ impl<S: CacheStore> Inner<S> {
             for (landing, replaces) in &asking {
                 asked.push(self.ask(wanted(landing, policy, deadline), *replaces));
             }
-            let asked = join_all(asked).await;
+            let asked = some_at_once(asked).await;
             let mut held = Vec::new();
             for ((landing, _), asked) in asking.into_iter().zip(asked) {
                 match asked {
@@ -247,7 +253,7 @@ impl<S: CacheStore> Inner<S> {
             }
             landing
         };
-        join_all(back.into_iter().map(give_back)).await
+        some_at_once(back.into_iter().map(give_back).collect()).await
     }
 
     async fn fetch_all(
@@ -268,6 +274,23 @@ impl<S: CacheStore> Inner<S> {
         }
         self.fetch_slots(keys).await
     }
+}
+
+/// Waits for all, of which so many are under way at a time.
+async fn some_at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    if futures.len() <= AT_ONCE {
+        return join_all(futures).await;
+    }
+    let numbered = |(number, future): (usize, F)| async move { (number, future.await) };
+    let mut done = Vec::with_capacity(futures.len());
+    let mut waiting = futures.into_iter().enumerate().map(numbered);
+    let mut under_way: FuturesUnordered<_> = waiting.by_ref().take(AT_ONCE).collect();
+    while let Some(one) = under_way.next().await {
+        done.push(one);
+        under_way.extend(waiting.next());
+    }
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, output)| output).collect()
 }
 
 fn wanted<'a>(landing: &'a Landing, policy: &'a Policy, deadline: Timestamp) -> Wanted<'a> {
