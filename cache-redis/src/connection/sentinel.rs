@@ -1,47 +1,77 @@
 //! Asking sentinels who the primary is.
 
+use std::time::Duration;
+
 use cache_core::CacheError;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use redis::cmd;
+use tokio::time::timeout;
 
 use super::dial::Dialer;
 use super::gather::Load;
 use crate::config::{Credentials, Endpoint};
 use crate::error::{classify, unavailable};
 
-/// The primaries that the sentinels name, soonest answer first, each once. Sentinels may disagree
-/// during a failover; whether one is right shows when it is asked for its role.
-///
-/// # Errors
-///
-/// The last sentinel's, if none names one.
-pub(crate) async fn primaries(
-    dialer: &Dialer,
-    sentinels: &[Endpoint],
-    credentials: &Credentials,
-    service: &str,
-) -> Result<Vec<Endpoint>, CacheError> {
-    let mut answers: FuturesUnordered<_> =
-        sentinels.iter().map(|sentinel| primary(dialer, sentinel, credentials, service)).collect();
-    let (mut found, mut fault) = (Vec::new(), None);
-    // One that hangs must not hold up what another knows.
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(endpoint) => {
-                found.push(endpoint);
-                break;
+/// The search for the primary. Sentinels may disagree during a failover, and one may be left over:
+/// whether one is right shows when what it names is reached. So those that they name are tried in turn,
+/// each once, soonest answer first, until one will do.
+pub(crate) struct Search<F> {
+    answers: FuturesUnordered<F>,
+    named: Vec<Endpoint>,
+    /// A node that hangs must leave time for the next one.
+    share: Duration,
+    /// That of the last node that was tried, or the last sentinel's, if none names one.
+    pub(crate) fault: CacheError,
+}
+
+/// Asks all sentinels, for a search that may take so long.
+pub(crate) fn search<'a>(
+    dialer: &'a Dialer,
+    sentinels: &'a [Endpoint],
+    credentials: &'a Credentials,
+    service: &'a str,
+    patience: Duration,
+) -> Search<impl Future<Output = Result<Endpoint, CacheError>> + 'a> {
+    let ask = move |sentinel| primary(dialer, sentinel, credentials, service);
+    Search {
+        answers: sentinels.iter().map(ask).collect(),
+        named: Vec::new(),
+        share: if sentinels.len() > 1 { patience / 2 } else { patience },
+        fault: unavailable("sentinels", "none is configured"),
+    }
+}
+
+impl<F: Future<Output = Result<Endpoint, CacheError>>> Search<F> {
+    /// What the next sentinel names that no other has. One that hangs holds up nothing that another
+    /// knows.
+    pub(crate) async fn next(&mut self) -> Option<Endpoint> {
+        while let Some(answer) = self.answers.next().await {
+            match answer {
+                Ok(endpoint) if self.named.contains(&endpoint) => {}
+                Ok(endpoint) => {
+                    self.named.push(endpoint.clone());
+                    return Some(endpoint);
+                }
+                Err(error) if self.named.is_empty() => self.fault = error,
+                Err(_) => {}
             }
-            Err(error) => fault = Some(error),
         }
+        None
     }
-    while let Some(Some(answer)) = futures_util::FutureExt::now_or_never(answers.next()) {
-        found.extend(answer.ok().filter(|endpoint| !found.contains(endpoint)));
-    }
-    match (found.is_empty(), fault) {
-        (false, _) => Ok(found),
-        (true, Some(fault)) => Err(fault),
-        (true, None) => Err(unavailable("sentinels", "none is configured")),
+
+    /// Waits for the attempt to reach what was named.
+    pub(crate) async fn attempt<T>(
+        &mut self,
+        endpoint: &Endpoint,
+        attempt: impl Future<Output = Result<T, CacheError>>,
+    ) -> Option<T> {
+        match timeout(self.share, attempt).await {
+            Ok(Ok(reached)) => return Some(reached),
+            Ok(Err(error)) => self.fault = error,
+            Err(_) => self.fault = unavailable(&endpoint.to_string(), "it does not answer"),
+        }
+        None
     }
 }
 

@@ -116,21 +116,30 @@ impl Feed {
         pushes: impl Fn() -> P,
     ) -> Result<Subscribed, CacheError> {
         let shared = &self.shared;
-        let (endpoints, proof) = match &shared.config.topology {
-            Topology::Server(endpoint) => (vec![endpoint.clone()], Proof::Role(self.named)),
-            Topology::Sentinel { service, sentinels, credentials } => {
-                let named =
-                    sentinel::primaries(&shared.dialer, sentinels, credentials, service).await?;
-                (named, Proof::Role(Role::Primary))
+        let patience = shared.config.connect_timeout();
+        let endpoints = match &shared.config.topology {
+            Topology::Server(endpoint) => {
+                return self.at(endpoint, Proof::Role(self.named), channel, pushes()).await;
             }
-            Topology::Cluster(nodes) => (self.candidates(nodes), Proof::InCluster),
+            Topology::Sentinel { service, sentinels, credentials } => {
+                let dialer = &shared.dialer;
+                let mut search =
+                    sentinel::search(dialer, sentinels, credentials, service, patience);
+                while let Some(endpoint) = search.next().await {
+                    let attempt = self.at(&endpoint, Proof::Role(Role::Primary), channel, pushes());
+                    if let Some(subscribed) = search.attempt(&endpoint, attempt).await {
+                        return Ok(subscribed);
+                    }
+                }
+                return Err(search.fault);
+            }
+            Topology::Cluster(nodes) => self.candidates(nodes),
         };
         // A node that hangs must leave time for the next one.
-        let share = shared.config.connect_timeout()
-            / u32::try_from(endpoints.len()).unwrap_or(1).clamp(1, 4);
+        let share = patience / u32::try_from(endpoints.len()).unwrap_or(1).clamp(1, 4);
         let mut fault = unavailable(self.address(), "no node is known");
         for endpoint in endpoints {
-            let attempt = self.at(&endpoint, proof, channel, pushes());
+            let attempt = self.at(&endpoint, Proof::InCluster, channel, pushes());
             match timeout(share, attempt).await {
                 Ok(Ok(subscribed)) => return Ok(subscribed),
                 Ok(Err(error)) => fault = error,

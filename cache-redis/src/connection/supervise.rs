@@ -126,16 +126,16 @@ impl Shared {
         match &config.topology {
             Topology::Server(endpoint) => self.node(link, endpoint, Role::Same).await,
             Topology::Sentinel { service, sentinels, credentials } => {
-                let named =
-                    sentinel::primaries(&self.dialer, sentinels, credentials, service).await?;
-                let mut fault = unavailable(self.health.address(), "no primary is known");
-                for endpoint in named {
-                    match self.node(link, &endpoint, Role::Primary).await {
-                        Ok(open) => return Ok(open),
-                        Err(error) => fault = error,
+                let patience = config.connect_timeout();
+                let mut search =
+                    sentinel::search(&self.dialer, sentinels, credentials, service, patience);
+                while let Some(endpoint) = search.next().await {
+                    let node = self.node(link, &endpoint, Role::Primary);
+                    if let Some(open) = search.attempt(&endpoint, node).await {
+                        return Ok(open);
                     }
                 }
-                Err(fault)
+                Err(search.fault)
             }
             Topology::Cluster(_) => {
                 let Some(client) = &self.cluster else {
