@@ -127,13 +127,19 @@ impl Default for CacheConfig {
 }
 
 impl CacheConfig {
-    /// The settings in the process environment; the crate's documentation lists the variables.
+    /// The settings in the process environment; the crate's documentation lists the variables. Others
+    /// whose names begin with `CACHE_` are named in a warning, as they have no effect.
     ///
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) naming every variable that is wrong, its value and
     /// what would be right.
     pub fn from_env() -> Result<Self, CacheError> {
+        let unknown = env::unknown(std::env::vars_os().map(|(name, _)| name));
+        if !unknown.is_empty() {
+            let variables = unknown.join(", ");
+            tracing::warn!(variables, "these variables are no settings of the cache");
+        }
         Self::from_vars(|name| std::env::var_os(name))
     }
 

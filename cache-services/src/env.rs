@@ -1,5 +1,7 @@
 //! The settings as environment variables.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::OsString;
 
 use cache_core::TracedKeys;
@@ -47,6 +49,21 @@ pub(crate) fn read(
         traced_keys: vars.get("CACHE_TRACED_KEYS", TRACED, traced).unwrap_or(base.traced_keys),
     };
     if vars.faults.is_empty() { Ok(config) } else { Err(Faults(vars.faults)) }
+}
+
+/// Those of `names` that look like settings and are none: nobody reads them.
+pub(crate) fn unknown(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let known = RefCell::new(HashSet::new());
+    let _ = read(CacheConfig::default(), |name| {
+        known.borrow_mut().insert(name.to_owned());
+        None
+    });
+    let known = known.into_inner();
+    let names = names.filter_map(|name| name.into_string().ok());
+    let mut unknown: Vec<_> =
+        names.filter(|name| name.starts_with("CACHE_") && !known.contains(name)).collect();
+    unknown.sort();
+    unknown
 }
 
 struct Vars<L> {

@@ -235,6 +235,7 @@ fn in_a_process(vars: &[(&str, &str)]) -> String {
 #[tokio::test]
 #[ignore = "the other half of the tests below, which run it in a process of its own"]
 async fn child_prints_what_from_env_gives() {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stdout).init();
     match CacheServices::from_env().await {
         Ok(services) => println!("made {services:?}"),
         Err(error) => println!("refused: {error}"),
@@ -258,6 +259,25 @@ fn from_env_reads_the_process_environment() {
     let refused = in_a_process(&[("REDIS_URL", "redis://:s3cret@127.0.0.1:1")]);
     assert!(refused.contains("REDIS_URL") && refused.contains("127.0.0.1:1"), "{refused}");
     assert!(!refused.contains("s3cret"), "{refused}");
+}
+
+#[test]
+fn from_env_says_which_variables_are_no_settings() {
+    let vars = [
+        ("CACHE_NEAR_TTL", "s3cret"),
+        ("CACHE_TTL", "5"),
+        ("CACHE_NEAR", "off"),
+        ("CACHED", "1"),
+        ("NEAR_TTL_SECS", "1"),
+    ];
+    let said = in_a_process(&vars);
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].contains("CACHE_NEAR_TTL, CACHE_TTL"), "{said}");
+    for other in ["s3cret", "CACHE_NEAR,", "CACHE_REDIS_CA", "CACHED", "NEAR_TTL_SECS"] {
+        assert!(!lines[0].contains(other), "{other}: {said}");
+    }
+    assert!(!in_a_process(&[("CACHE_TTL_SECS", "5")]).contains("WARN"));
 }
 
 #[test]
