@@ -400,3 +400,37 @@ async fn p4_29_a_holder_that_was_handed_the_lock_ends_before_redis_is_back() {
     eventually_async(taken).await;
     assert!(register.write(1, old, 3).is_err(), "a lower fence");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_behind_one_that_redis_does_not_answer_is_not_told_of_a_holder() {
+    let server = RedisServer::start();
+    let config = || RedisConfig::from_url(&server.url()).unwrap();
+    let locks = RedisConcurrencyService::connect(config()).await.unwrap();
+    let other = patient(&server.url()).await;
+    let brief = LockOptions::default().wait(Duration::from_millis(200));
+    let timeout = async |key| {
+        let error = locks.acquire(key, &brief).await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), LockErrorKind::Timeout, "{key}: {error}");
+    };
+    // Behind one of this process that has the lock, and one that waits for another.
+    let (ours, theirs) = (hold(&locks).await, other.acquire("x", &lease(60_000)).await.unwrap());
+    let waiter = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.acquire("x", &LockOptions::default()).await }
+    });
+    let waits = async || locks.inspect("x").await.is_ok_and(|info| info.unwrap().waiters == 1);
+    eventually_async(waits).await;
+    tokio::join!(timeout("k"), timeout("x"));
+    theirs.release().await.unwrap();
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+    ours.release().await.unwrap();
+
+    server.pause();
+    let both = tokio::join!(locks.acquire("k", &brief), locks.acquire("k", &brief));
+    server.resume();
+    for outcome in [both.0, both.1] {
+        assert_eq!(outcome.unwrap_err().kind(), LockErrorKind::Unavailable);
+    }
+    locks.shutdown().await;
+    at_rest(&server);
+}

@@ -161,11 +161,14 @@ async fn send(
         }
     };
     let (redis, clock, of) = (&inner.redis, &inner.clock, (names, &**token, terms.lease));
-    if let Some(replicas) = &inner.replicas
-        && let Err(error) = replicas.reached(redis, clock, of, deadline).await
-    {
-        abandon(inner, request, Duration::ZERO);
-        return Err(error);
+    if let Some(replicas) = &inner.replicas {
+        // Who waits behind this is not to think that nobody answers.
+        let mut known = inner.known.of(&request.key);
+        known.set(true);
+        if let Err(error) = replicas.reached(redis, clock, of, deadline).await {
+            abandon(inner, request, Duration::ZERO);
+            return Err(error);
+        }
     }
     let valid = valid_until(since, terms.lease);
     if !inner.clock.is_before(valid) {

@@ -199,6 +199,11 @@ impl Holds {
         holds.find(|(_, entry)| is_it(&entry.hold)).map(|(id, entry)| (*id, entry.hold.clone()))
     }
 
+    /// Whether there is a hold of this lock.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.state.lock().holds.values().any(|entry| entry.hold.lease.key() == key)
+    }
+
     /// The hold of this token.
     pub(crate) fn of(&self, token: &str) -> Option<(u64, Arc<Hold>)> {
         let state = self.state.lock();

@@ -15,6 +15,7 @@ use super::durability::{Durability, Replicas};
 use super::error::{task_gone, task_late, unavailable};
 use super::hand_over::{HandOvers, Said, Stray};
 use super::holds::Holds;
+use super::known::KnownKeys;
 use super::names::{Namespace, Tokens};
 use super::release::{Backlog, Job};
 use super::script::{CLAIM, Redis};
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) gate: LocalConcurrencyService,
     pub(crate) clock: Clock,
     pub(crate) holds: Arc<Holds>,
+    pub(crate) known: KnownKeys,
     pub(crate) jobs: UnboundedSender<Job>,
     pub(crate) backlog: Backlog,
     pub(crate) closed: watch::Sender<bool>,
@@ -94,6 +96,7 @@ impl Inner {
             gate: LocalConcurrencyService::new(),
             clock,
             holds,
+            known: KnownKeys::default(),
             jobs,
             backlog: Backlog::new(),
             closed: watch::Sender::new(false),

@@ -18,6 +18,7 @@ mod hand_over;
 mod hold;
 mod holds;
 mod inner;
+mod known;
 mod names;
 mod release;
 mod renew;

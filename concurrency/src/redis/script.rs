@@ -13,10 +13,11 @@
 //!    clock of its own, and while the server's is not known or is found to be another, it has no such end.
 //! 6. The fence's key outlives the lock's by a week, and every key has a TTL.
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use cache_core::{CacheError, Timestamp};
+use cache_core::{CacheError, Clock, Timestamp};
 use cache_redis::{Call, Connections, Lane, Retry, Script, Sent};
 use redis::cmd;
 
@@ -96,11 +97,14 @@ pub(crate) struct Redis {
     pub(crate) connections: Connections,
     /// What the channels' names begin with.
     channels: String,
+    /// When a script was last answered, in microseconds.
+    answered: Arc<AtomicU64>,
 }
 
 impl Redis {
     pub(crate) fn new(connections: Connections, namespace: &Namespace) -> Self {
-        Self { connections, channels: namespace.channels().to_owned() }
+        let channels = namespace.channels().to_owned();
+        Self { connections, channels, answered: Arc::default() }
     }
 
     /// The channel on which a process hears of hand-overs.
@@ -133,7 +137,14 @@ impl Redis {
         let counted: &[u8] = if self.connections.is_cluster() { b"0" } else { b"1" };
         let mut args = vec![token.as_bytes(), self.channels.as_bytes(), counted];
         args.extend(more);
-        self.connections.script_counted(call, script, &keys, &args, sent).await
+        let answer = self.connections.script_counted(call, script, &keys, &args, sent).await?;
+        self.answered.store(Clock::system().now().as_micros(), Relaxed);
+        Ok(answer)
+    }
+
+    /// Whether a script has been answered, and not refused, since then by the system's clock.
+    pub(crate) fn has_answered_since(&self, then: Timestamp) -> bool {
+        self.answered.load(Relaxed) >= then.as_micros()
     }
 
     /// Takes the lock if it is `token`'s already, or free with nobody waiting in front. If not, the

@@ -194,7 +194,8 @@ impl RedisConcurrencyService {
         let (begun, wait) = (self.0.clock.now(), options.wait_duration());
         let _pending = self.0.backlog.pending();
         let taken = async {
-            let gate = self.0.gate.take(key, &at_the_gate(wait)).await?;
+            let gate = self.0.gate.take(key, &at_the_gate(wait)).await;
+            let gate = gate.map_err(|error| self.0.at_the_gate(key, begun, error))?;
             let request = self.request(key, options);
             waiting::granted(&self.0, request, options, gate, begun + wait).await
         };

@@ -114,6 +114,7 @@ async fn through_the_queue(
     let clock = &inner.clock;
     let turn = inner.hand_overs.turn(&request.token);
     let mut waiter = Waiter { inner, request, turn, queued: false };
+    let mut known = inner.known.of(&request.key);
     let mut listening = inner.hand_overs.connected();
     let mut pause = PAUSE.0;
     loop {
@@ -141,6 +142,7 @@ async fn through_the_queue(
                     // An answer, though none to what was asked.
                     (heard.ever, heard.failing) = (true, None);
                 }
+                known.set(moving);
                 if !clock.is_before(deadline) || !bears {
                     return Err(error);
                 }
@@ -158,6 +160,7 @@ async fn through_the_queue(
             }
         }
         *heard = Heard { ever: true, failing: None, failures: 0 };
+        known.set(true);
         waiter.queued = queue || request.may_come_late();
         // Also one that was sent in time: another would go beyond the wait for a second time.
         if !clock.is_before(deadline) {
