@@ -1,5 +1,6 @@
 //! Building the services: where the choice of backends is made.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,26 @@ impl CacheServicesBuilder {
     /// [`RedisConfig::from_url`](cache_redis::RedisConfig::from_url) for its forms.
     pub fn redis_url(mut self, url: impl Into<String>) -> Self {
         self.config.redis_url = Some(url.into());
+        self
+    }
+
+    /// The file with the certificates (PEM) that Redis's must be signed by, in place of the usual
+    /// public authorities, for `rediss://` and its kind. [`build`](Self::build) reads it.
+    ///
+    /// ```
+    /// let builder = cache_services::CacheServices::builder()
+    ///     .redis_url("rediss://redis.internal:6379")
+    ///     .redis_ca("/etc/ssl/internal-ca.pem");
+    /// # let _ = builder;
+    /// ```
+    pub fn redis_ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config.redis_ca = Some(file.into());
+        self
+    }
+
+    /// How long one operation of Redis may take in all: 250 ms unless said otherwise, 1 ms to 60 s.
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.config.operation_timeout = Some(timeout);
         self
     }
 

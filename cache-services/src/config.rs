@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::{env, seconds};
 
 /// The shortest TTL and idle time: what is finer than the family keeps time by would be zero.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest operation.
+const LONGEST: Duration = Duration::from_secs(60);
 const LONGEST_NAMESPACE: usize = 128;
 
 /// The settings of [`CacheServices`](crate::CacheServices), to be embedded in a service's own YAML,
@@ -57,6 +60,19 @@ pub struct CacheConfig {
     /// Where Redis is; absent, empty or blank: in process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis_url: Option<String>,
+    /// The file with the certificates (PEM) that Redis's must be signed by, in place of the usual
+    /// public authorities; absent or empty: those. It is read when the services are built. No effect
+    /// without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis_ca: Option<PathBuf>,
+    /// `operation_timeout_secs`: how long one operation of Redis may take in all; absent: 0.25 s.
+    /// 1 ms to 60 s. No effect without Redis.
+    #[serde(
+        rename = "operation_timeout_secs",
+        with = "seconds::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub operation_timeout: Option<Duration>,
     /// What this service's keys and locks in Redis are told apart by: up to 128 bytes without
     /// blanks; empty: `cache`. No effect in process, where nothing is shared between services.
     pub namespace: String,
@@ -110,6 +126,8 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             redis_url: None,
+            redis_ca: None,
+            operation_timeout: None,
             namespace: String::new(),
             name: String::new(),
             default_ttl: Duration::from_secs(300),
@@ -203,6 +221,8 @@ impl CacheConfig {
     fn faults(&self) -> Vec<Fault> {
         let Self {
             redis_url: _,
+            redis_ca: _,
+            operation_timeout,
             namespace,
             name,
             default_ttl,
@@ -217,6 +237,14 @@ impl CacheConfig {
             traced_keys: _,
         } = self;
         let mut faults = Vec::new();
+        if let Some(timeout) = operation_timeout.filter(|time| *time < SHORTEST || *time > LONGEST)
+        {
+            faults.push(Fault::value(
+                "operation_timeout_secs (CACHE_OPERATION_TIMEOUT_SECS)",
+                timeout.as_secs_f64(),
+                "0.001 to 60",
+            ));
+        }
         if *default_ttl < SHORTEST {
             faults.push(Fault::value(
                 "default_ttl_secs (CACHE_TTL_SECS)",
@@ -263,6 +291,8 @@ impl fmt::Debug for CacheConfig {
         let redis_url = self.redis_url.as_deref().map(|url| Shown::of(url).to_string());
         f.debug_struct("CacheConfig")
             .field("redis_url", &redis_url)
+            .field("redis_ca", &self.redis_ca)
+            .field("operation_timeout", &self.operation_timeout)
             .field("namespace", &self.namespace)
             .field("name", &self.name)
             .field("default_ttl", &self.default_ttl)

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use cache_core::TracedKeys;
 
@@ -11,6 +12,7 @@ use crate::{CacheConfig, seconds};
 
 pub(crate) const BACKENDS: &str = "quick or moka";
 const URL: &str = "a URL such as redis://127.0.0.1:6379/0";
+const PEM: &str = "the path of a file with certificates (PEM)";
 const NAMESPACE: &str = "up to 128 bytes without blanks, such as billing";
 const SECONDS: &str = "a number of seconds, whole or decimal, such as 300 or 0.5";
 const ENTRIES: &str = "a whole number of entries from 0 to 18446744073709551615, such as 10000";
@@ -27,6 +29,12 @@ pub(crate) fn read(
     let text = |text: &str| Some(text.to_owned());
     let config = CacheConfig {
         redis_url: vars.get("REDIS_URL", URL, text).or(base.redis_url),
+        redis_ca: vars
+            .get("CACHE_REDIS_CA", PEM, |path| Some(PathBuf::from(path)))
+            .or(base.redis_ca),
+        operation_timeout: vars
+            .get("CACHE_OPERATION_TIMEOUT_SECS", SECONDS, seconds::parse)
+            .or(base.operation_timeout),
         namespace: vars.get("CACHE_NAMESPACE", NAMESPACE, text).unwrap_or(base.namespace),
         name: vars.get("CACHE_NAME", NAMESPACE, text).unwrap_or(base.name),
         default_ttl: vars

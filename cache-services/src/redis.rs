@@ -1,10 +1,11 @@
 //! Both services on Redis, the cache with a near tier in front of it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cache_concurrency::RedisConcurrencyService;
-use cache_core::CacheError;
+use cache_core::{CacheError, ErrorKind};
 use cache_hybrid::HybridCache;
 use cache_redis::{Call, Connections, Lane, RedisBus, RedisConfig, RedisStore};
 
@@ -14,12 +15,20 @@ use crate::{CacheConfig, CacheServices};
 
 /// How errors name the setting.
 const SETTING: &str = "redis_url (REDIS_URL)";
+const CA: &str = "redis_ca (CACHE_REDIS_CA)";
 
 /// Connects once, for the cache and the locks.
 pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServices, CacheError> {
     let mut redis = RedisConfig::from_url(url).map_err(named)?.default_ttl(config.default_ttl);
     if !config.namespace.is_empty() {
         redis = redis.namespace(config.namespace.clone());
+    }
+    if let Some(timeout) = config.operation_timeout {
+        redis = redis.operation_timeout(timeout);
+    }
+    let ca = config.redis_ca.as_deref().filter(|file| !file.as_os_str().is_empty());
+    if let Some(file) = ca {
+        redis = redis.ca_certificate(read(file)?);
     }
     tracing::info!(
         address = redis.address(),
@@ -31,7 +40,10 @@ pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServic
         true => Connections::connect_degraded(&redis),
         false => Connections::connect(&redis).await,
     }
-    .map_err(named)?;
+    .map_err(|error| match ca {
+        Some(_) => error.with_context(format_args!("{SETTING}, {CA}")),
+        None => named(error),
+    })?;
     let locks = RedisConcurrencyService::builder(connections.clone());
     let locks = locks.traced_keys(config.traced_keys).build().map_err(named)?;
     let bus = RedisBus::new(connections.clone()).map_err(named)?;
@@ -69,6 +81,14 @@ fn hybrid(
         .traced_keys(config.traced_keys)
         .build()?;
     Ok((cache, near))
+}
+
+/// What stands in the file of certificates.
+fn read(file: &Path) -> Result<Vec<u8>, CacheError> {
+    std::fs::read(file).map_err(|error| {
+        let message = format!("{CA}: {} cannot be read: {error}", file.display());
+        CacheError::new(ErrorKind::Config, message)
+    })
 }
 
 /// The same error, which names the setting that led there.

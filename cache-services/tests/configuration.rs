@@ -7,6 +7,8 @@ use cache_services::{CacheConfig, CacheServices, ErrorKind, MemoryBackend, Trace
 fn full() -> CacheConfig {
     CacheConfig {
         redis_url: Some("redis://app:s3cret@cache:6379".into()),
+        redis_ca: Some("/etc/ssl/redis.pem".into()),
+        operation_timeout: Some(Duration::from_millis(100)),
         namespace: "billing".into(),
         name: "orgs".into(),
         default_ttl: Duration::from_secs(60),
@@ -27,6 +29,8 @@ fn from_toml() {
     let config: CacheConfig = toml::from_str(
         r#"
         redis_url = "redis://app:s3cret@cache:6379"
+        redis_ca = "/etc/ssl/redis.pem"
+        operation_timeout_secs = 0.1
         namespace = "billing"
         name = "orgs"
         default_ttl_secs = 60
@@ -50,6 +54,8 @@ fn from_json() {
     let config: CacheConfig = serde_json::from_str(
         r#"{
             "redis_url": "redis://app:s3cret@cache:6379",
+            "redis_ca": "/etc/ssl/redis.pem",
+            "operation_timeout_secs": 0.1,
             "namespace": "billing",
             "name": "orgs",
             "default_ttl_secs": 60,

@@ -44,6 +44,8 @@ fn without_variables_it_is_the_default() {
 fn every_variable_is_read() {
     let config = read(&[
         ("REDIS_URL", "redis://cache:6379/1"),
+        ("CACHE_REDIS_CA", "/etc/ssl/redis.pem"),
+        ("CACHE_OPERATION_TIMEOUT_SECS", "0.1"),
         ("CACHE_NAMESPACE", "billing"),
         ("CACHE_NAME", "orgs"),
         ("CACHE_TTL_SECS", "60"),
@@ -60,6 +62,8 @@ fn every_variable_is_read() {
     .unwrap();
     let expected = CacheConfig {
         redis_url: Some("redis://cache:6379/1".into()),
+        redis_ca: Some("/etc/ssl/redis.pem".into()),
+        operation_timeout: Some(Duration::from_millis(100)),
         namespace: "billing".into(),
         name: "orgs".into(),
         default_ttl: Duration::from_secs(60),
@@ -80,6 +84,8 @@ fn every_variable_is_read() {
 fn empty_and_blank_ones_count_as_unset() {
     let names = [
         "REDIS_URL",
+        "CACHE_REDIS_CA",
+        "CACHE_OPERATION_TIMEOUT_SECS",
         "CACHE_NAMESPACE",
         "CACHE_NAME",
         "CACHE_TTL_SECS",
@@ -142,6 +148,7 @@ async fn a_bad_value_is_named_with_its_variable_and_what_would_be_right() {
         ("CACHE_MEMORY", &["redis", "memcached", "quick,moka"], "quick or moka"),
         ("CACHE_NEAR", &["maybe", "2", "yes please"], "on or off"),
         ("CACHE_START_DEGRADED", &["perhaps"], "true or false"),
+        ("CACHE_OPERATION_TIMEOUT_SECS", &["0", "0.0009", "60.5"], "0.001 to 60"),
         ("CACHE_NAMESPACE", &["two words", "line\nbreak"], "up to 128 bytes"),
         ("CACHE_NAME", &["two words", "line\nbreak"], "up to 128 bytes"),
         ("CACHE_TRACED_KEYS", &["yes", "plain"], "hashed or clear"),

@@ -33,6 +33,49 @@ async fn two_instances_share_entries_and_locks() {
 }
 
 #[tokio::test]
+async fn tls_with_a_private_authority_takes_its_certificate_from_a_file() {
+    let server = RedisServer::builder().tls().password("s3cret").start();
+    let dir = std::env::temp_dir().join(format!("cache-services-ca-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (ca, garbage, absent) = (dir.join("ca.pem"), dir.join("garbage.pem"), dir.join("none.pem"));
+    std::fs::write(&ca, server.ca_pem()).unwrap();
+    std::fs::write(&garbage, "no certificate").unwrap();
+
+    // The bus and the locks, too.
+    let services = CacheServices::builder().redis_url(server.url()).redis_ca(&ca).build();
+    let services = services.await.unwrap();
+    services.cache().set("org:acme", "gold", None).await.unwrap();
+    assert_eq!(services.cache().get::<String>("org:acme").await.unwrap().as_deref(), Some("gold"));
+    assert_eq!(services.cache().stats().local_hits, 1);
+    assert_eq!(services.concurrency().with_lock("token:7", async { 1 }).await.unwrap(), 1);
+
+    for wrong in [&garbage, &absent] {
+        let config = CacheConfig { redis_ca: Some(wrong.clone()), ..config(&server) };
+        let error = CacheServices::from_config(config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        let message = format!("{error} {error:?}");
+        assert!(message.contains("redis_ca (CACHE_REDIS_CA)"), "{message}");
+        assert!(!message.contains("s3cret"), "{message}");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[tokio::test]
+async fn an_operation_may_be_given_more_time_or_less() {
+    let server = RedisServer::start();
+    for millis in [50, 2_000] {
+        let timeout = Duration::from_millis(millis);
+        let services = CacheServices::builder().redis_url(server.url()).operation_timeout(timeout);
+        let services = services.near(false).build().await.unwrap();
+        services.cache().set("k", &1, None).await.unwrap();
+        server.pause();
+        let error = services.cache().get::<u32>("k").await.unwrap_err();
+        server.resume();
+        assert!(format!("{error:?}").contains(&format!("{timeout:?}")), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_stored_first_is_kept_near() {
     let server = RedisServer::start();
     let services = CacheServices::from_config(config(&server)).await.unwrap();
