@@ -251,9 +251,17 @@ async fn an_attempt_that_cannot_be_done_any_more_is_followed_no_longer_than_its_
 // On one thread: no answer comes within a poll.
 #[tokio::test]
 async fn a_lock_that_is_lost_before_its_caller_looks_is_an_error() {
+    for renew in [false, true] {
+        lost_before_its_caller_looks(renew).await;
+    }
+}
+
+/// Nobody looks: it is not renewed either.
+async fn lost_before_its_caller_looks(renew: bool) {
     let server = RedisServer::start();
     let locks = patient(&server.url()).await;
-    let options = lease(200).renew(false);
+    // Longer than the test waits for it to be over.
+    let options = lease(200).renew(renew).max_hold(Duration::from_millis(LONG));
     let mut acquiring = Box::pin(locks.acquire("k", &options));
     assert!(poll_once(&mut acquiring).is_pending());
     eventually(|| holder(&server).is_some()).await;

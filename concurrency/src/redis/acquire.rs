@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use super::error::{is_moving, may_heal, may_run, task_gone, unavailable};
 use super::hand_over::HandOver;
 use super::hold::{Hold, Terms, valid_until};
+use super::holds::Renewal;
 use super::inner::{Inner, hear};
 use super::names::{Names, label};
 use super::release::{Job, Late};
@@ -77,13 +78,10 @@ impl Request {
 
 /// How an attempt ended.
 pub(crate) enum Tried {
-    Granted(LockGuard),
+    /// And from when it is to be renewed, which begins when its caller has it.
+    Granted(LockGuard, Renewal),
     /// By whom, and for how long at most, where that is known. The gate comes back.
-    Held {
-        gate: LockGuard,
-        holder: String,
-        remaining: Option<Duration>,
-    },
+    Held { gate: LockGuard, holder: String, remaining: Option<Duration> },
     /// Nobody knows. Whatever it was, it is being taken back.
     Failed {
         gate: LockGuard,
@@ -121,7 +119,11 @@ pub(crate) async fn attempt(
     let budget = inner.redis.usual_budget();
     let replicas = inner.replicas.as_ref().map_or(Duration::ZERO, |some| some.longest(budget));
     let until = deadline.max(inner.clock.now()) + budget + replicas;
-    hear(&inner.clock, told, until).await?
+    let tried = hear(&inner.clock, told, until).await??;
+    if let Tried::Granted(_, renewal) = &tried {
+        inner.holds.begin(*renewal);
+    }
+    Ok(tried)
 }
 
 async fn send(
@@ -176,7 +178,8 @@ async fn send(
         let message = format!("Redis took longer to answer than the lease of {:?}", terms.lease);
         return Err(LockError::new(LockErrorKind::Unavailable, message));
     }
-    Ok(Tried::Granted(hold(inner, request, FencingToken(fence), since, terms.lease, gate)))
+    let (guard, renewal) = hold(inner, request, FencingToken(fence), since, terms.lease, gate);
+    Ok(Tried::Granted(guard, renewal))
 }
 
 /// What a hand-over is worth: the lock, or, if that has to be asked for, the gate back.
@@ -195,7 +198,9 @@ pub(crate) fn claim(
     if !request.terms.renew || inner.confirm || valid_until(after, span) < soon {
         return Err(gate);
     }
-    Ok(hold(inner, request, FencingToken(hand_over.fence), after, span, gate))
+    let (guard, renewal) = hold(inner, request, FencingToken(hand_over.fence), after, span, gate);
+    inner.holds.begin(renewal);
+    Ok(guard)
 }
 
 /// The guard of a lock that was granted after `since`, for so long.
@@ -206,7 +211,7 @@ fn hold(
     since: Timestamp,
     span: Duration,
     gate: LockGuard,
-) -> LockGuard {
+) -> (LockGuard, Renewal) {
     let Request { key, names, token, terms, .. } = request;
     let granted = inner.clock.now();
     let valid = valid_until(since, span);
@@ -214,7 +219,7 @@ fn hold(
     let single = !terms.renew && terms.lease >= terms.max_hold;
     let hold_until = if single { valid } else { granted + terms.max_hold };
     let lease = LockLease::new(Arc::clone(key), fence, &inner.clock, valid, hold_until);
-    let renew_at = match (terms.renew, span == terms.lease) {
+    let at = match (terms.renew, span == terms.lease) {
         (false, _) => Timestamp::MAX,
         (true, true) => since + span / 3,
         // Until it is renewed a halt of that time lets others in, however long the lease is to be.
@@ -222,7 +227,7 @@ fn hold(
     };
     let (names, token) = (Arc::clone(names), token.clone());
     let hold = Arc::new(Hold::new(names, token, lease.clone(), *terms, hold_until, gate));
-    let id = inner.holds.add(Arc::clone(&hold), renew_at);
+    let id = inner.holds.add(Arc::clone(&hold));
     if inner.hand_overs.is_lost(&request.token, fence.into()) {
         inner.holds.take_away(id, &hold);
     }
@@ -234,7 +239,7 @@ fn hold(
         #[cfg(feature = "metrics")]
         granted,
     };
-    LockGuard::new(lease, Arc::new(giving_back))
+    (LockGuard::new(lease, Arc::new(giving_back)), Renewal { id, at })
 }
 
 /// Takes back what may have been granted, or may be granted yet, a place that is kept for so long

@@ -8,7 +8,8 @@
 //! 3. When a lease is over the hold's gate is opened, also while its guard lives on.
 //! 4. Who looks is told when something is due before its next look, and only then: most locks are
 //!    given back before anything is due, and cost no look.
-//! 5. No gate is opened under the mutex: that wakes others.
+//! 5. Nothing is renewed before its caller has it: one that is not polled keeps a lock for a lease.
+//! 6. No gate is opened under the mutex: that wakes others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -25,6 +26,13 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 
 /// No renewal is made earlier than this before it is due.
 const LONGEST_SLACK: Duration = Duration::from_secs(1);
+
+/// When a hold is renewed for the first time, once its caller has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renewal {
+    pub(crate) id: u64,
+    pub(crate) at: Timestamp,
+}
 
 /// How a renewal went.
 pub(crate) enum Renewed {
@@ -106,19 +114,31 @@ fn third(sent: Timestamp, lease: Duration) -> Timestamp {
 }
 
 impl Holds {
-    pub(crate) fn add(&self, hold: Arc<Hold>, renew_at: Timestamp) -> u64 {
+    /// A hold that is not to be renewed, or not yet.
+    pub(crate) fn add(&self, hold: Arc<Hold>) -> u64 {
         let mut state = self.state.lock();
         state.last += 1;
         let id = state.last;
-        let (due, pause) = (Timestamp::MAX, PAUSE.0);
+        let (due, renew_at, pause) = (Timestamp::MAX, Timestamp::MAX, PAUSE.0);
         state.holds.insert(id, Entry { hold, due, renew_at, pause });
+        self.schedule(&mut state, id, renew_at);
+        id
+    }
+
+    /// Its caller has it: it is renewed from now on.
+    pub(crate) fn begin(&self, Renewal { id, at }: Renewal) {
+        if at < Timestamp::MAX {
+            self.schedule(&mut self.state.lock(), id, at);
+        }
+    }
+
+    fn schedule(&self, state: &mut State, id: u64, renew_at: Timestamp) {
         state.schedule(id, renew_at);
         let first = state.first();
         if state.next_look.is_some_and(|next| first < next) {
             state.next_look = Some(first);
             self.earlier.notify_one();
         }
-        id
     }
 
     /// The hold's guard is given back: it is not renewed any more once this returns.

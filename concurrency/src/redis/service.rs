@@ -220,7 +220,7 @@ impl RedisConcurrencyService {
             let Some(gate) = gate else { return Ok(None) };
             let request = self.request(key, options);
             match attempt(&self.0, &request, Place::NONE, begun, gate).await? {
-                Tried::Granted(guard) => self.usable(guard).map(Some),
+                Tried::Granted(guard, _) => self.usable(guard).map(Some),
                 Tried::Held { .. } => {
                     if request.may_come_late() {
                         abandon(&self.0, &request, Duration::ZERO);

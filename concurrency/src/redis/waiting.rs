@@ -131,7 +131,7 @@ async fn through_the_queue(
         waiter.queued |= queue;
         let (left, who);
         match attempt(inner, request, place, deadline, gate).await? {
-            Tried::Granted(guard) => {
+            Tried::Granted(guard, _) => {
                 waiter.queued = false;
                 return Ok(Ok(guard));
             }
