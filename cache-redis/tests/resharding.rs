@@ -4,10 +4,11 @@
 
 mod scenario;
 
-use cache_core::{CacheServiceExt, CacheStore, Entry, LeaseOutcome, Policy, Selector};
+use cache_core::{CacheServiceExt, CacheStore, Entry, ErrorKind, LeaseOutcome, Policy, Selector};
 use cache_redis::{RedisCacheService, RedisStore};
 use cache_testkit::servers::{RedisCluster, RedisServer};
-use scenario::{LASTING, connect, get, load};
+use cache_testkit::{eventually, eventually_async};
+use scenario::{LASTING, connect, get, load, name};
 
 /// All keys of these tests are in its slot.
 const TAG: &str = "{moving}";
@@ -109,6 +110,46 @@ async fn a_prefix_is_removed_from_both_ends_of_a_move() {
     cache.invalidate_prefix(TAG).await.unwrap();
     assert_eq!(from.command(&["DBSIZE"]).integer(), 0);
     assert_eq!(to.command(&["DBSIZE"]).integer(), 0);
+}
+
+/// It is named by nobody who asks for the nodes that have slots.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_03_a_prefix_is_removed_while_its_keys_are_on_their_way_to_a_new_node() {
+    let moving = Moving::start().await;
+    let cache = &moving.cache;
+    let new = RedisServer::builder()
+        .config("cluster-enabled yes")
+        .config("cluster-node-timeout 1000")
+        .start();
+    let (from, _) = moving.nodes();
+    let knows = |node: &RedisServer, other: &RedisServer| {
+        let id = other.command(&["CLUSTER", "MYID"]).text();
+        let nodes = node.command(&["CLUSTER", "NODES"]).text();
+        nodes.lines().any(|line| line.starts_with(&id) && !line.contains("handshake"))
+    };
+    // `id host:port@bus-port myself,… …`
+    let nodes = from.command(&["CLUSTER", "NODES"]).text();
+    let own = nodes.lines().find(|line| line.contains("myself")).unwrap();
+    let (_, bus) = own.split(' ').nth(1).unwrap().rsplit_once('@').unwrap();
+    let bus = bus.split(',').next().unwrap();
+    new.command(&["CLUSTER", "MEET", "127.0.0.1", &from.port().to_string(), bus]);
+    let is_ok = || new.command(&["CLUSTER", "INFO"]).text().contains("cluster_state:ok");
+    eventually(|| knows(&new, from) && knows(from, &new) && is_ok()).await;
+    cache.set(&key(0), &0_u64, LASTING).await.unwrap();
+    cache.set(&key(1), &1_u64, LASTING).await.unwrap();
+    moving.begin((from, &new));
+    let port = new.port().to_string();
+    let carry = ["MIGRATE", "127.0.0.1", &port, &name(&key(0)), "0", "5000"];
+    assert_eq!(from.command(&carry), "OK");
+
+    let error = cache.invalidate_prefix(TAG).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && error.is_retryable(), "{error}");
+    assert_eq!(get(cache, &key(1)).await, None, "what can be found is removed all the same");
+    // It has the slot now; who is asked for the nodes may not know for a while.
+    moving.end((from, &new));
+    eventually_async(async || cache.invalidate_prefix(TAG).await.is_ok()).await;
+    assert_eq!(new.command(&["DBSIZE"]).integer(), 0);
+    assert_eq!(get(cache, &key(0)).await, None);
 }
 
 /// The client does not know of the move before it is told.

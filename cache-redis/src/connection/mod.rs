@@ -51,6 +51,7 @@ use self::health::Health;
 pub use self::health::{ConnectionState, ConnectionStats};
 use self::link::Phase;
 use self::pool::Pool;
+pub(crate) use self::primaries::Layout;
 pub use self::primaries::Primary;
 pub use self::script::Script;
 use self::server_clock::ServerClock;
@@ -287,6 +288,11 @@ impl Connections {
     /// As [`query`](Self::query).
     pub async fn primaries(&self) -> Result<Vec<Primary>, CacheError> {
         primaries::primaries(self).await
+    }
+
+    /// The primaries, and where slots are that move.
+    pub(crate) async fn layout(&self) -> Result<Layout, CacheError> {
+        Layout::of(self).await
     }
 
     /// Reads a reply as `T`.

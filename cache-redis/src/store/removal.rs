@@ -1,5 +1,7 @@
 //! Removal: by name, and by SCAN.
 
+use std::time::Duration;
+
 use cache_core::{CacheError, ErrorKind, Selector, check_key};
 use futures_util::future::try_join_all;
 use redis::{Cmd, FromRedisValue, Pipeline};
@@ -16,6 +18,12 @@ const TRIES: usize = 3;
 
 /// How often a sweep is begun.
 const SWEEPS: usize = 5;
+
+/// How often all primaries are swept where slots move from one to another.
+const ROUNDS: usize = 4;
+
+/// Before that, if they have moved just now.
+const PAUSE: Duration = Duration::from_millis(250);
 
 const SCAN: Call = Call::new(Lane::Scan).retry(Retry::Once);
 
@@ -63,10 +71,35 @@ impl RedisStore {
     }
 
     /// Removes by SCAN and UNLINK, page by page, on every primary.
+    ///
+    /// A key of a cluster may go meanwhile from a primary that has still to look for it to one that has
+    /// looked already. So that is done until none can have: once if no slot has moved; twice if some are
+    /// moving, and no others then: what was not where it came from the first time is found where it has
+    /// gone the second time.
     async fn unlink_matching(&self, pattern: &str) -> Result<(), CacheError> {
         let sweep = |primary: Primary| async move { self.sweep(&primary, pattern).await };
-        let primaries = self.connections.primaries().await?;
-        try_join_all(primaries.into_iter().map(sweep)).await.map(drop)
+        let mut layout = self.connections.layout().await?;
+        let mut steady = 0;
+        for round in 1..=ROUNDS {
+            try_join_all(layout.primaries.iter().cloned().map(sweep)).await?;
+            let after = self.connections.layout().await?;
+            if after.moves_to_new() {
+                break;
+            }
+            let is_steady = after.is_as(&layout) && after.is_whole();
+            steady = if is_steady { steady + 1 } else { 0 };
+            if steady > usize::from(after.moves()) {
+                return Ok(());
+            }
+            if !is_steady && round < ROUNDS {
+                // Until the nodes agree.
+                tokio::time::sleep(PAUSE).await;
+            }
+            layout = after;
+        }
+        let message =
+            "hash slots of the cluster are moving, and keys of theirs may have been missed";
+        Err(CacheError::new(ErrorKind::Unavailable, message))
     }
 
     /// A cursor means nothing to another server, nor to the same one after a restart: where its
