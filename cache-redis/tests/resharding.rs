@@ -4,6 +4,8 @@
 
 mod scenario;
 
+use std::collections::BTreeSet;
+
 use cache_core::{CacheServiceExt, CacheStore, Entry, ErrorKind, LeaseOutcome, Policy, Selector};
 use cache_redis::{RedisCacheService, RedisStore};
 use cache_testkit::servers::{RedisCluster, RedisServer};
@@ -40,6 +42,25 @@ impl Moving {
     fn begin<'a>(&self, (from, to): (&'a RedisServer, &'a RedisServer)) {
         set_slot(to, "IMPORTING", from);
         set_slot(from, "MIGRATING", to);
+    }
+
+    /// Waits until all nodes say the same of each other's slots: a move that follows too soon may take
+    /// the epoch of the one before, and be undone.
+    async fn agreed(&self) {
+        let view = |node: &RedisServer| {
+            let nodes = node.command(&["CLUSTER", "NODES"]).text();
+            let of = |line: &str| {
+                let fields: Vec<_> = line.split(' ').map(str::to_owned).collect();
+                let slots = fields[8..].iter().filter(|slot| !slot.starts_with('[')).cloned();
+                (fields[0].clone(), fields[6].clone(), slots.collect::<Vec<_>>())
+            };
+            nodes.lines().map(of).collect::<BTreeSet<_>>()
+        };
+        eventually(|| {
+            let views: BTreeSet<_> = self.cluster.nodes().iter().map(view).collect();
+            views.len() == 1
+        })
+        .await;
     }
 
     /// The new node has the slot; the third does not know yet.
@@ -175,5 +196,6 @@ async fn calls_of_many_keys_follow_a_slot_that_has_moved() {
         assert!(matches!(leased, LeaseOutcome::Fresh(_)), "{leased:?}");
         store.remove(&what).await.unwrap();
         assert_eq!(from.command(&["DBSIZE"]).integer() + to.command(&["DBSIZE"]).integer(), 0);
+        moving.agreed().await;
     }
 }
