@@ -9,7 +9,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use cache_core::{
-    CacheError, CacheServiceExt, CacheStore, Entry, ErrorKind, LeaseOutcome, Policy, Timestamp,
+    CacheError, CacheServiceExt, CacheStore, Clock, Entry, ErrorKind, LeaseOutcome, Policy,
+    Timestamp,
 };
 use cache_redis::RedisCacheService;
 use cache_testkit::servers::{FaultProxy, RedisServer};
@@ -270,7 +271,13 @@ async fn p6_04_foreign_json_can_be_replaced_ahead_of_time() {
             let left = server.command(&["PTTL", &name("k")]).integer();
             match ttl {
                 None => assert_eq!(left, -1),
-                Some(ms) => assert!(left > ms / 2 && left <= ms, "{left}"),
+                // The key outlives the lease, the value not its TTL.
+                Some(ms) => {
+                    let lease = i64::try_from(LASTING.as_millis()).unwrap();
+                    assert!(left > ms && left <= lease + 1, "{left}");
+                    let lives = Clock::system().now().until(entry.servable_until());
+                    assert!(lives <= Duration::from_millis(ms.unsigned_abs() + 1_000), "{lives:?}");
+                }
             }
             if fills {
                 let entry = Entry::encode(&[2_u64], &Policy::ttl(LASTING)).unwrap();
