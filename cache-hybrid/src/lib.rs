@@ -9,6 +9,7 @@ mod inner;
 mod latency;
 mod leases;
 mod look;
+mod reads;
 mod replay;
 mod spans;
 mod stats;

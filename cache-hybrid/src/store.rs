@@ -3,7 +3,6 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +11,11 @@ use cache_core::{
     BoxFuture, CacheError, CacheStats, CacheStore, Clock, Entry, InvalidationBus, Lease,
     LeaseOutcome, RemovalListener, Selector, Timestamp, check_key,
 };
-use futures_util::future::{join, join_all};
+use futures_util::future::join;
 
 use crate::catch_up::Effort;
 use crate::inner::Inner;
-use crate::replay::{Kind, Owed};
+use crate::replay::Kind;
 use crate::spans::Asked;
 use crate::stats::{TierStats, read};
 
@@ -135,66 +134,6 @@ impl TieredStore {
     #[must_use]
     pub fn far_times(&self) -> cache_core::Durations {
         self.0.counters.far_times.snapshot()
-    }
-
-    /// What the far tier has the near one keeps.
-    async fn fetch_one<'a, F>(
-        &'a self,
-        key: &'a str,
-        far: &'a dyn CacheStore,
-        call: impl FnOnce(&'a dyn CacheStore) -> F,
-    ) -> Result<Option<Entry>, CacheError>
-    where
-        F: Future<Output = Result<Option<Entry>, CacheError>>,
-    {
-        let inner = &self.0;
-        let lease = inner.read_lease(key).await;
-        let found = inner.read_far(Asked::key("fetch", key), far, [key], call).await?;
-        if let Some(entry) = &found {
-            inner.keep(lease, entry.clone()).await;
-        }
-        Ok(found)
-    }
-
-    /// The slots of `keys` from the far tier, by where they are in the list. One of which a removal is
-    /// owed is left out, as absent, rather than have all of them fail.
-    async fn fetch_far(
-        &self,
-        far: &dyn CacheStore,
-        keys: Vec<(usize, String)>,
-    ) -> Result<Vec<(usize, Option<Entry>)>, CacheError> {
-        let parts = self.0.missed.parts(keys, |(_, key)| key);
-        let fetch = async |(owed, part): (Owed, Vec<(usize, String)>)| {
-            let (places, keys): (Vec<_>, Vec<_>) = part.into_iter().unzip();
-            let found = self.fetch_part(far, &keys).await;
-            (owed, found.map(|found| places.into_iter().zip(found).collect::<Vec<_>>()))
-        };
-        let mut found = join_all(parts.into_iter().map(fetch)).await;
-        found.retain(|(owed, found)| found.is_ok() || *owed == Owed::Nothing);
-        let found = found.into_iter().map(|(_, found)| found).collect::<Result<Vec<_>, _>>()?;
-        Ok(found.concat())
-    }
-
-    /// What the far tier has the near one keeps.
-    async fn fetch_part(
-        &self,
-        far: &dyn CacheStore,
-        keys: &[String],
-    ) -> Result<Vec<Option<Entry>>, CacheError> {
-        let inner = &self.0;
-        let mut leases = Vec::with_capacity(keys.len());
-        for key in keys {
-            leases.push(inner.read_lease(key).await);
-        }
-        let asked = Asked::keys("fetch_many", keys.len());
-        let names = keys.iter().map(String::as_str);
-        let found = inner.read_far(asked, far, names, |far| far.fetch_many(keys)).await?;
-        for (lease, entry) in leases.into_iter().zip(&found) {
-            if let Some(entry) = entry {
-                inner.keep(lease, entry.clone()).await;
-            }
-        }
-        Ok(found)
     }
 
     /// Sees to a lease of the far tier that was not even asked for its end.
