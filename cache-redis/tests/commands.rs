@@ -18,7 +18,8 @@ use futures_util::StreamExt;
 use scenario::{LASTING, config, connect, get, load, name};
 
 /// Commands of ours that no data is touched by, and those by which the test asks.
-const UPKEEP: &[&str] = &["info", "config|resetstat", "time", "ping", "hello", "client|setname", "role"];
+const UPKEEP: &[&str] =
+    &["info", "config|resetstat", "time", "ping", "hello", "client|setname", "role"];
 
 /// The commands that the server ran meanwhile, those inside of scripts included.
 async fn commands(server: &RedisServer, during: impl Future) -> BTreeMap<String, u64> {
