@@ -272,6 +272,27 @@ async fn p4_37_a_lock_that_is_gone_when_replicas_are_asked_for_is_no_grant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p4_37_a_lock_that_is_gone_is_not_waited_for() {
+    let primary = RedisServer::start();
+    let replica = replica_of(&primary);
+    eventually(|| replicates(&primary, &replica)).await;
+    let within = Duration::from_secs(8);
+    let locks = durable(&primary, within).await;
+    replica.pause();
+    let gone = async {
+        eventually(|| holder(&primary).is_some()).await;
+        primary.command(&["DEL", LOCK]);
+    };
+    let (began, options) = (Instant::now(), lease(20_000));
+    let (outcome, ()) = tokio::join!(locks.acquire("k", &options), gone);
+    let error = outcome.unwrap_err();
+    assert!(error.to_string().contains("gone"), "{error}");
+    // The next question says so, and the replica answers none.
+    assert!(began.elapsed() < within / 2, "{:?}", began.elapsed());
+    replica.resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p4_37_replicas_are_not_waited_for_beyond_the_wait() {
     let primary = RedisServer::start();
     let replica = replica_of(&primary);

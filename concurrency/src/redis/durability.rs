@@ -110,20 +110,18 @@ impl Replicas {
             let failed = |message| Err(LockError::new(LockErrorKind::Unavailable, message));
             let outcome = match &answer {
                 Err(error) => Err(unavailable(error.clone())),
-                Ok((_, reached)) if *reached < replicas && now < end => {
+                Ok((written, _)) if written.get(index) != Some(&true) => {
+                    failed("the lock was gone before replicas had it".to_owned())
+                }
+                Ok((_, reached)) if *reached >= replicas => Ok(()),
+                Ok(_) if now < end => {
                     kept.push(granted);
                     continue;
                 }
-                Ok((written, reached)) => match written.get(index) {
-                    Some(true) if *reached >= replicas => Ok(()),
-                    Some(true) => {
-                        let after = began.until(end);
-                        failed(format!(
-                            "{reached} of {replicas} replicas had the lock after {after:?}"
-                        ))
-                    }
-                    _ => failed("the lock was gone before replicas had it".to_owned()),
-                },
+                Ok((_, reached)) => {
+                    let after = began.until(end);
+                    failed(format!("{reached} of {replicas} replicas had the lock after {after:?}"))
+                }
             };
             // It waits for this.
             let _ = granted.tell.send(outcome);
