@@ -1,7 +1,5 @@
 //! Reads of the far tier, which the near one keeps.
 
-use std::future::Future;
-
 use cache_core::{CacheError, CacheStore, Entry};
 use futures_util::future::join_all;
 
@@ -11,18 +9,15 @@ use crate::store::TieredStore;
 
 impl TieredStore {
     /// What the far tier has the near one keeps.
-    pub(crate) async fn fetch_one<'a, F>(
-        &'a self,
-        key: &'a str,
-        far: &'a dyn CacheStore,
-        call: impl FnOnce(&'a dyn CacheStore) -> F,
-    ) -> Result<Option<Entry>, CacheError>
-    where
-        F: Future<Output = Result<Option<Entry>, CacheError>>,
-    {
+    pub(crate) async fn fetch_one(
+        &self,
+        key: &str,
+        far: &dyn CacheStore,
+    ) -> Result<Option<Entry>, CacheError> {
         let inner = &self.0;
         let lease = inner.read_lease(key).await;
-        let found = inner.read_far(Asked::key("fetch", key), far, [key], call).await?;
+        let asked = Asked::key("fetch", key);
+        let found = inner.read_far(asked, far, [key], |far| far.fetch(key)).await?;
         if let Some(entry) = &found {
             inner.keep(lease, entry.clone()).await;
         }

@@ -224,7 +224,7 @@ impl CacheStore for TieredStore {
         if let Some(entry) = self.peek_fresh(key) {
             return Ok(Some(entry));
         }
-        self.fetch_one(key, &**far, |far| far.fetch(key)).await
+        self.fetch_one(key, &**far).await
     }
 
     async fn fetch_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, CacheError> {
@@ -249,7 +249,7 @@ impl CacheStore for TieredStore {
     async fn fetch_shared(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         check_key(key)?;
         match &self.0.far {
-            Some(far) => self.fetch_one(key, &**far, |far| far.fetch_shared(key)).await,
+            Some(far) => self.fetch_one(key, &**far).await,
             None => self.fetch(key).await,
         }
     }

@@ -56,6 +56,12 @@ impl CacheServicesBuilder {
     }
 
     /// How long one operation of Redis may take in all: 250 ms unless said otherwise, 1 ms to 60 s.
+    ///
+    /// ```
+    /// let timeout = std::time::Duration::from_millis(100);
+    /// let builder = cache_services::CacheServices::builder().operation_timeout(timeout);
+    /// # let _ = builder;
+    /// ```
     pub fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.config.operation_timeout = Some(timeout);
         self

@@ -28,7 +28,7 @@ pub(crate) async fn build(url: &str, config: &CacheConfig) -> Result<CacheServic
     }
     let ca = config.redis_ca.as_deref().filter(|file| !file.as_os_str().is_empty());
     if let Some(file) = ca {
-        redis = redis.ca_certificate(read(file)?);
+        redis = redis.ca_certificate(read(file).await?);
     }
     tracing::info!(
         address = redis.address(),
@@ -84,8 +84,10 @@ fn hybrid(
 }
 
 /// What stands in the file of certificates.
-fn read(file: &Path) -> Result<Vec<u8>, CacheError> {
-    std::fs::read(file).map_err(|error| {
+async fn read(file: &Path) -> Result<Vec<u8>, CacheError> {
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+    read.unwrap_or_else(|gone| Err(std::io::Error::other(gone))).map_err(|error| {
         let message = format!("{CA}: {} cannot be read: {error}", file.display());
         CacheError::new(ErrorKind::Config, message)
     })

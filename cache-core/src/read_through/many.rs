@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{self, StreamExt};
 
 use super::chain::{self, Chain};
 use super::counters::Source;
@@ -278,19 +277,7 @@ impl<S: CacheStore> Inner<S> {
 
 /// Waits for all, of which so many are under way at a time.
 async fn some_at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    if futures.len() <= AT_ONCE {
-        return join_all(futures).await;
-    }
-    let numbered = |(number, future): (usize, F)| async move { (number, future.await) };
-    let mut done = Vec::with_capacity(futures.len());
-    let mut waiting = futures.into_iter().enumerate().map(numbered);
-    let mut under_way: FuturesUnordered<_> = waiting.by_ref().take(AT_ONCE).collect();
-    while let Some(one) = under_way.next().await {
-        done.push(one);
-        under_way.extend(waiting.next());
-    }
-    done.sort_unstable_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, output)| output).collect()
+    stream::iter(futures).buffered(AT_ONCE).collect().await
 }
 
 fn wanted<'a>(landing: &'a Landing, policy: &'a Policy, deadline: Timestamp) -> Wanted<'a> {
