@@ -49,6 +49,7 @@ fn two_at_a_time_begin_together_and_the_slower_one_counts() {
     let took = by_two(
         || {
             other.fetch_add(1, Ordering::Relaxed);
+            // Real time: how long it takes is what is measured.
             std::thread::sleep(slow);
         },
         || one.set(1),
