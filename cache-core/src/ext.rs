@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::reading::{Reading, at_hand};
+use crate::reading::{self, Reading};
 use crate::{CacheError, CacheService, Entry, ErrorKind, Loader, ManyLoader, Policy, Selector};
 
 /// The typed face of every [`CacheService`], `dyn` ones included.
@@ -195,7 +195,7 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        Reading::new(self, key, fetch_shared)
+        Reading::new(self, key, reading::Any, |cache, key, _| fetch_shared(cache, key))
     }
 
     async fn get_many<T>(&self, keys: &[&str]) -> Result<Vec<Option<T>>, CacheError>
@@ -261,23 +261,10 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let policy = policy.into();
-        async move {
-            if !policy.refreshes_ahead()
-                && let Some(value) = at_hand(self, key)
-            {
-                return Ok(value);
-            }
-            let find = || self.peek_for(key, &policy).filter(|entry| !entry.is_absent());
-            let value = match held(self, key, find) {
-                Some(value) => value,
-                None => {
-                    let loading = self.load(key, &policy, Loader::value(load, &policy));
-                    loading.await.and_then(|entry| shared_value(self, key, &entry))
-                }
-            };
-            value?.ok_or_else(|| absent(key))
-        }
+        Reading::new(self, key, policy.into(), |cache, key, policy: Policy| async move {
+            let loading = cache.load(key, &policy, Loader::value(load, &policy));
+            shared_value(cache, key, &loading.await?)
+        })
     }
 
     fn get_or_load_opt<T, E, F, Fut>(
@@ -292,19 +279,10 @@ impl<S: CacheService + ?Sized> CacheServiceExt for S {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Option<T>, E>> + Send + 'static,
     {
-        let policy = policy.into();
-        async move {
-            if !policy.refreshes_ahead()
-                && let Some(value) = at_hand(self, key)
-            {
-                return Ok(Some(value));
-            }
-            if let Some(value) = held(self, key, || self.peek_for(key, &policy)) {
-                return value;
-            }
-            let loading = self.load(key, &policy, Loader::optional(load, &policy));
-            shared_value(self, key, &loading.await?)
-        }
+        Reading::new(self, key, policy.into(), |cache, key, policy: Policy| async move {
+            let loading = cache.load(key, &policy, Loader::optional(load, &policy));
+            shared_value(cache, key, &loading.await?)
+        })
     }
 
     fn get_or_load_many<T, E, F, Fut>(
@@ -416,7 +394,7 @@ where
 
 /// A service's `load` gave "absent" to a loader that does not take it: a wrong service.
 #[cold]
-fn absent(key: &str) -> CacheError {
+pub(crate) fn absent(key: &str) -> CacheError {
     let message = "the cache service answered a load of a value with an absent entry";
     CacheError::new(ErrorKind::Backend, message).with_key(key)
 }

@@ -1,4 +1,4 @@
-//! The future of [`get_arc`](crate::CacheServiceExt::get_arc).
+//! The future of [`get_arc`](crate::CacheServiceExt::get_arc) and of both ways to load one key.
 
 use std::any::TypeId;
 use std::future::Future;
@@ -10,62 +10,134 @@ use std::task::{Context, Poll};
 use serde::de::DeserializeOwned;
 
 use crate::ext::{Shared, held};
-use crate::{CacheService, Timestamp};
+use crate::{CacheError, CacheService, Entry, Policy, Timestamp};
 
-/// Reads one value. Written by hand, since a hit is a few nanoseconds and no `async fn` can be told to be
-/// inlined where it is awaited.
-pub(crate) struct Reading<'s, 'k, S: ?Sized, T, M, F> {
-    cache: &'s S,
-    key: &'k str,
-    fetch: M,
-    /// What `fetch` makes, which a hit has no need of.
-    fetching: Option<Pin<Box<F>>>,
-    values: PhantomData<fn() -> T>,
+/// What of a value that this process holds will do.
+pub(crate) trait Wish {
+    /// Whether every fresh value will: none has to be looked at for its age.
+    fn takes_any(&self) -> bool;
+    /// The entry that will do, if this process holds it.
+    fn find<S: CacheService + ?Sized>(&self, cache: &S, key: &str) -> Option<Entry>;
 }
 
-impl<'s, 'k, S, T, M, F> Reading<'s, 'k, S, T, M, F>
+/// Any fresh one.
+pub(crate) struct Any;
+
+impl Wish for Any {
+    #[inline]
+    fn takes_any(&self) -> bool {
+        true
+    }
+
+    fn find<S: CacheService + ?Sized>(&self, cache: &S, key: &str) -> Option<Entry> {
+        cache.peek(key)
+    }
+}
+
+/// One that spares the policy's load.
+impl Wish for Policy {
+    #[inline]
+    fn takes_any(&self) -> bool {
+        !self.refreshes_ahead()
+    }
+
+    fn find<S: CacheService + ?Sized>(&self, cache: &S, key: &str) -> Option<Entry> {
+        cache.peek_for(key, self)
+    }
+}
+
+/// What a caller is told of a shared value that may not be there.
+pub(crate) trait Answer<T>: Sized {
+    /// Whether "there is none" is an answer.
+    const TAKES_ABSENT: bool;
+    fn of(value: Option<Arc<T>>, key: &str) -> Result<Self, CacheError>;
+}
+
+impl<T> Answer<T> for Option<Arc<T>> {
+    const TAKES_ABSENT: bool = true;
+
+    #[inline]
+    fn of(value: Self, _key: &str) -> Result<Self, CacheError> {
+        Ok(value)
+    }
+}
+
+impl<T> Answer<T> for Arc<T> {
+    const TAKES_ABSENT: bool = false;
+
+    #[inline]
+    fn of(value: Option<Self>, key: &str) -> Result<Self, CacheError> {
+        value.ok_or_else(|| crate::ext::absent(key))
+    }
+}
+
+/// Reads one value. Written by hand, since a hit is a few nanoseconds and no `async fn` can be told to be
+/// inlined where it is awaited: its key would be written to memory and read back at once, in pieces, which
+/// on some processors and for some places of the future takes as long as the rest of the hit.
+pub(crate) struct Reading<'s, 'k, S: ?Sized, T, A, W, M, F> {
+    cache: &'s S,
+    key: &'k str,
+    /// What makes `fetching`, until it has.
+    begun: Option<(W, M)>,
+    /// What a hit has no need of.
+    fetching: Option<Pin<Box<F>>>,
+    values: PhantomData<fn() -> (T, A)>,
+}
+
+// Nothing in it is pinned but what `fetching` holds.
+impl<S: ?Sized, T, A, W, M, F> Unpin for Reading<'_, '_, S, T, A, W, M, F> {}
+
+impl<'s, 'k, S, T, A, W, M, F> Reading<'s, 'k, S, T, A, W, M, F>
 where
     S: CacheService + ?Sized,
     T: DeserializeOwned + Send + Sync + 'static,
-    M: Fn(&'s S, &'k str) -> F + Unpin,
+    A: Answer<T>,
+    W: Wish,
+    M: FnOnce(&'s S, &'k str, W) -> F,
     F: Future<Output = Shared<T>>,
 {
-    /// What this process holds under `key`, or else what `fetch` finds.
+    /// What this process holds under `key` and will do, or else what `fetch` finds.
     #[inline]
-    pub(crate) fn new(cache: &'s S, key: &'k str, fetch: M) -> Self {
-        Self { cache, key, fetch, fetching: None, values: PhantomData }
+    pub(crate) fn new(cache: &'s S, key: &'k str, wish: W, fetch: M) -> Self {
+        Self { cache, key, begun: Some((wish, fetch)), fetching: None, values: PhantomData }
     }
 
     /// Of what is not at hand.
     #[inline(never)]
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Shared<T>> {
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<A, CacheError>> {
         let (cache, key) = (self.cache, self.key);
-        if self.fetching.is_none()
-            && let Some(value) = held(cache, key, || cache.peek(key))
-        {
-            return Poll::Ready(value);
+        if let Some((wish, fetch)) = self.begun.take() {
+            let find =
+                || wish.find(cache, key).filter(|entry| A::TAKES_ABSENT || !entry.is_absent());
+            if let Some(value) = held(cache, key, find) {
+                return Poll::Ready(value.and_then(|value| A::of(value, key)));
+            }
+            self.fetching = Some(Box::pin(fetch(cache, key, wish)));
         }
-        let fetch = || Box::pin((self.fetch)(cache, key));
-        self.fetching.get_or_insert_with(fetch).as_mut().poll(cx)
+        let Some(fetching) = &mut self.fetching else { return Poll::Pending };
+        fetching.as_mut().poll(cx).map(|value| value.and_then(|value| A::of(value, key)))
     }
 }
 
-impl<'s, 'k, S, T, M, F> Future for Reading<'s, 'k, S, T, M, F>
+impl<'s, 'k, S, T, A, W, M, F> Future for Reading<'s, 'k, S, T, A, W, M, F>
 where
     S: CacheService + ?Sized,
     T: DeserializeOwned + Send + Sync + 'static,
-    M: Fn(&'s S, &'k str) -> F + Unpin,
+    A: Answer<T>,
+    W: Wish,
+    M: FnOnce(&'s S, &'k str, W) -> F,
     F: Future<Output = Shared<T>>,
 {
-    type Output = Shared<T>;
+    type Output = Result<A, CacheError>;
 
     #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Shared<T>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.fetching.is_none()
+        if let Some((wish, _)) = &this.begun
+            && wish.takes_any()
             && let Some(value) = at_hand(this.cache, this.key)
         {
-            return Poll::Ready(Ok(Some(value)));
+            return Poll::Ready(A::of(Some(value), this.key));
         }
         this.poll_rest(cx)
     }
@@ -73,7 +145,7 @@ where
 
 /// The value under `key`, if the store has it at hand decoded as a `T`.
 #[inline]
-pub(crate) fn at_hand<S, T>(cache: &S, key: &str) -> Option<Arc<T>>
+fn at_hand<S, T>(cache: &S, key: &str) -> Option<Arc<T>>
 where
     S: CacheService + ?Sized,
     T: Send + Sync + 'static,
