@@ -19,7 +19,7 @@ const KEYS: usize = 1_000;
 pub(crate) fn run(bench: &Bench) {
     let server = RedisServer::start();
     let mut fleet: Vec<_> = (0..PROCESSES).map(|_| Member::start(&server.url())).collect();
-    let (requests, writes) = bench.arguments.choose((100_000, 3_000), (1_000_000, 30_000));
+    let (requests, writes) = bench.arguments.choose((100_000, 3_000), (300_000, 9_000));
     loads(&bench.record, &mut fleet, requests);
     propagation(&bench.record, &mut fleet);
     storm(&bench.record, &mut fleet, writes);

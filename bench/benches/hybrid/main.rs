@@ -79,7 +79,7 @@ fn main() {
         return member::serve(url);
     }
     let record = Recorder::new("hybrid", &arguments);
-    let bench = Bench { rounds: arguments.rounds_or(11, 51), arguments, record };
+    let bench = Bench { rounds: arguments.rounds_or(11, 25), arguments, record };
     for (part, run) in PARTS {
         if bench.arguments.wants(part) {
             run(&bench);

@@ -17,7 +17,7 @@ use crate::timer::Timer;
 const CLIENTS: (&[usize], &[usize]) = (&[16, 64], &[4, 16, 64]);
 const HOLD: Duration = Duration::from_millis(1);
 /// In milliseconds: quick, and full.
-const TURN: (u64, u64) = (400, 1_500);
+const TURN: (u64, u64) = (400, 800);
 
 pub(crate) fn run(bench: &Bench<'_>) {
     for (way, url) in &bench.ways {

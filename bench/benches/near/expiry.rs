@@ -54,7 +54,7 @@ struct Note {
 }
 
 pub(crate) fn run(bench: &Bench) {
-    let seconds = bench.arguments.choose("10", "60");
+    let seconds = bench.arguments.choose("10", "30");
     let columns = [
         "entries at the end",
         "MiB full",

@@ -136,7 +136,7 @@ type RawOperation = fn(&Cache<Box<str>, Arc<Org>>, &[String]);
 const COLUMNS: [&str; 3] = ["1,000 entries ns", "1,000,000 entries ns", "×"];
 
 pub(crate) fn run(bench: &Bench) {
-    let (runtime, rounds) = (&bench.runtime, bench.arguments.rounds_or(11, 51));
+    let (runtime, rounds) = (&bench.runtime, bench.arguments.rounds_or(11, 25));
     let hot: Vec<_> = (0..HOT).map(key).collect();
     let hot = &hot;
     let title = "An operation on 64 keys, by the number of other entries";

@@ -18,7 +18,7 @@ use crate::peers::{Named, PEERS, Peer, Setting};
 /// Says that this process is one of those that are timed.
 pub(crate) const PROCESS: &str = "process";
 /// So many of each: quick, and full.
-const PROCESSES: (usize, usize) = (5, 15);
+const PROCESSES: (usize, usize) = (5, 9);
 /// Those that ask one cache. Not the one that decodes, which leaves the heap otherwise than these do.
 const SHARED: [&str; 2] = ["get_arc, hybrid", "get_or_load, hybrid"];
 const KEYS: [usize; 2] = [10_000, 64];
@@ -38,7 +38,7 @@ struct Cell {
 pub(crate) fn run(bench: &Bench) {
     let (arguments, record) = (&bench.arguments, &bench.record);
     let processes = arguments.choose(PROCESSES.0, PROCESSES.1);
-    let rounds = arguments.rounds_or(7, 21).to_string();
+    let rounds = arguments.rounds_or(7, 15).to_string();
     for size in arguments.sizes_or(&[Size::SMALL, Size::LARGE]) {
         let groups = groups();
         let mut orders = Orders::of(groups.len());

@@ -35,7 +35,7 @@ pub(crate) fn run(bench: &Bench) {
     let mut table = Table::new("near/instrumented", title, &["without ns", "with ns", "×"]);
     for name in ["get_arc, hybrid", "get_or_load, hybrid"] {
         let (mut plain, mut measured) = (Vec::new(), Vec::new());
-        for _ in 0..bench.arguments.rounds_or(4, 31) {
+        for _ in 0..bench.arguments.rounds_or(4, 15) {
             plain.push(nanoseconds(&without, name, size));
             measured.push(nanoseconds(Path::new(&with), name, size));
         }

@@ -64,7 +64,7 @@ fn main() {
             return instrumented::timed(name, small(&arguments), &runtime, &server.url());
         }
         [word, names @ ..] if word == hits::PROCESS => {
-            let (size, rounds) = (small(&arguments), arguments.rounds_or(7, 21));
+            let (size, rounds) = (small(&arguments), arguments.rounds_or(7, 15));
             return hits::timed(names, size, rounds, &runtime, &server.url());
         }
         [word, name] if word == expiry::AGED => {

@@ -48,7 +48,7 @@ fn of_size(bench: &Bench, size: Size) {
                 let turn = || by_two(|| writer.run(one, runtime), || writer.run(other, runtime));
                 Contestant::timing_itself(name, turn)
             });
-            let rounds = bench.arguments.rounds_or(4, 31);
+            let rounds = bench.arguments.rounds_or(4, 15);
             let figures = compete(contestants.collect(), rounds, STEPS);
             let in_words = if threads == 1 { "1 thread" } else { "2 threads" };
             let (mix, size) = (mix.name, size.name());

@@ -115,8 +115,8 @@ impl<'a> Bench<'a> {
         };
         let ours = |connections| Arc::new(runtime.block_on(Ours::filled(&url, size, connections)));
         Self {
-            rounds: arguments.rounds_or(9, 51),
-            time: Duration::from_millis(arguments.choose(200, 3_000)),
+            rounds: arguments.rounds_or(9, 25),
+            time: Duration::from_millis(arguments.choose(200, 600)),
             record,
             size,
             arguments,

@@ -25,9 +25,10 @@ const CAPACITIES: [usize; 3] = [1, 5, 20];
 const TIMED: usize = 5;
 const KEYS: u32 = 100_000;
 const SKEW: f64 = 0.9;
-/// Accesses of a trace in a quick run, and those of them that are timed.
+/// Accesses of a trace in a quick run.
 const QUICK: usize = 500_000;
-const TIMED_QUICK: usize = 100_000;
+/// Those of them that are timed: quick, and full.
+const TIMED_ACCESSES: (usize, usize) = (100_000, QUICK);
 
 /// Below hit ratios.
 const TUNED: &str = "\
@@ -70,8 +71,8 @@ fn replayed(arguments: &Arguments, traces: Vec<Trace>) {
         let replay = Replay::of(&trace);
         replay.hit_ratios(&record);
         for threads in [1, 2] {
-            let count = arguments.choose(TIMED_QUICK, usize::MAX);
-            replay.times(&record, threads, count, arguments.rounds_or(3, 15));
+            let count = arguments.choose(TIMED_ACCESSES.0, TIMED_ACCESSES.1);
+            replay.times(&record, threads, count, arguments.rounds_or(3, 7));
         }
     }
     record.save();
