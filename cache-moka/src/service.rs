@@ -87,6 +87,18 @@ impl MokaCacheService {
         Self(engine)
     }
 
+    /// Frees some of the expired entries and returns how many: of `parts` calls each sees to the next
+    /// part, all of them to all. Writes and reads that miss do the same little by little; a process with
+    /// few of these calls it now and then, as `cache-services` does.
+    ///
+    /// ```
+    /// let cache = cache_moka::MokaCacheService::default();
+    /// assert_eq!((0..20).map(|_| cache.sweep_part(20)).sum::<usize>(), 0);
+    /// ```
+    pub fn sweep_part(&self, parts: usize) -> usize {
+        self.0.inner().sweep_part(parts)
+    }
+
     /// The engine, and through it the store.
     #[must_use]
     pub fn engine(&self) -> &ReadThrough<MokaStore> {

@@ -51,9 +51,11 @@ impl QuickCacheBuilder {
 
     /// How many bytes of keys and encoded values are held at most. 0 stores nothing.
     ///
-    /// The cache is split into shards of at least 4 MiB; an entry that is larger than a shard is
-    /// not kept. With [`max_capacity`](Self::max_capacity) set too, both bounds hold; an entry then
-    /// weighs at least its share of the bytes, `bytes / entries`.
+    /// The cache is split into parts of at least 5 MiB, as many as there is work for; one that is smaller
+    /// is one part. An entry of more than four fifths of a part may not be kept, and is loaded anew each
+    /// time then: one of up to 4 MiB is kept in any cache of 5 MiB and more. With
+    /// [`max_capacity`](Self::max_capacity) set too, both bounds hold; an entry then weighs at least its
+    /// share of the bytes, `bytes / entries`.
     #[must_use]
     pub fn max_weight(self, bytes: u64) -> Self {
         Self { max_weight: Some(bytes), ..self }

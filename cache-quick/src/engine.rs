@@ -1,7 +1,7 @@
 //! quick_cache as the map of a store.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,9 @@ use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
 use crate::keys::{ByHash, Glimpse, Hashes, Key, Probe};
 
-/// The least a shard of a cache bounded in bytes should hold: quick_cache keeps no entry that is
-/// larger than its shard.
-const SHARD_BYTES: u64 = 4 * 1024 * 1024;
+/// The least a shard of a cache bounded in bytes holds, where there is more than one: quick_cache keeps
+/// no entry that is larger than the [hot](HOT_ALLOCATION) part of its shard, which are more than 4 MiB then.
+const SHARD_BYTES: u64 = 5 * 1024 * 1024;
 /// What an entry is taken to weigh when room for the bookkeeping of entries is set aside.
 const TYPICAL_ENTRY_BYTES: u64 = 1024;
 
@@ -62,7 +62,8 @@ impl QuickEngine {
                 ((bytes / TYPICAL_ENTRY_BYTES).max(1), bytes, Weight::Bytes { least: 1 })
             }
             Bound::Both { entries, bytes } => {
-                let least = bytes.checked_div(entries)?.max(1);
+                // Rounded up, or there would be room for more entries.
+                let least = (entries > 0).then(|| bytes.div_ceil(entries).max(1))?;
                 (entries, bytes, Weight::Bytes { least })
             }
         };
@@ -74,7 +75,9 @@ impl QuickEngine {
         options.weight_capacity(capacity);
         options.hot_allocation(HOT_ALLOCATION);
         if let Weight::Bytes { .. } = weight {
-            let shards = (capacity / SHARD_BYTES).clamp(1, 4 * threads());
+            // A power of two in any case: quick_cache would round it up, and make them smaller.
+            let shards = 1 << (capacity / SHARD_BYTES).max(1).ilog2();
+            let shards = (4 * threads()).next_power_of_two().min(shards);
             options.shards(usize::try_from(shards).unwrap_or(1));
         }
         // Fails only if one of the two capacities is not set.
@@ -83,6 +86,10 @@ impl QuickEngine {
         let collect = Collect { counts: Arc::clone(&counts) };
         let key_hash = KeyHash::default();
         let cache = Cache::with_options(options, weight, Hashes(key_hash.clone()), collect);
+        let share = evenly(capacity, cache.num_shards());
+        if share < capacity {
+            cache.set_capacity(share);
+        }
         Some(Self { cache, key_hash, counts, bound: Mutex::new(bound) })
     }
 
@@ -99,14 +106,13 @@ impl QuickEngine {
                 return Err(refused("it is bounded in entries and in bytes, which go together"));
             }
         };
-        let shards = self.cache.num_shards() as u64;
-        if new < shards {
+        let shards = self.cache.num_shards();
+        let share = evenly(new, shards);
+        if share == 0 {
             let least = format!("it has {shards} parts, and {new} is less than 1 for each of them");
             return Err(refused(least));
         }
-        // Each shard has the same share, rounded up. What does not divide evenly is left, so that
-        // all together stay within the bound.
-        self.cache.set_capacity(new - new % shards);
+        self.cache.set_capacity(share);
         *bound = to;
         Ok(new <= old)
     }
@@ -125,6 +131,12 @@ impl QuickEngine {
 /// Why a bound stays as it is.
 pub(crate) fn refused(why: impl fmt::Display) -> CacheError {
     CacheError::new(ErrorKind::Config, format!("the cache cannot be resized: {why}"))
+}
+
+/// What of `bound` so many shards have together: each has the same share, which quick_cache rounds up,
+/// so what does not divide evenly is left.
+fn evenly(bound: u64, shards: usize) -> u64 {
+    bound - bound % shards as u64
 }
 
 fn threads() -> u64 {
@@ -195,18 +207,18 @@ impl MemoryEngine for QuickEngine {
     }
 
     fn remove_prefix(&self, prefix: &str, live: &dyn Fn(&Slot) -> bool) -> u64 {
-        let removed = AtomicU64::new(0);
+        let (removed, gone) = (Cell::new(0), RefCell::new(Vec::new()));
         self.cache.retain(|key, held| {
-            let stays = !key.0.as_str().starts_with(prefix);
-            if !stays && held.slot().is_some_and(live) {
-                removed.fetch_add(1, Ordering::Relaxed);
+            if !key.0.as_str().starts_with(prefix) {
+                return true;
             }
-            if !stays {
-                self.went(held.bytes(key));
-            }
-            stays
+            removed.set(removed.get() + u64::from(held.slot().is_some_and(live)));
+            self.went(held.bytes(key));
+            // It holds the value, which is dropped after the shard's lock is released: see `Collect`.
+            gone.borrow_mut().extend(held.slot().cloned());
+            false
         });
-        removed.into_inner()
+        removed.get()
     }
 
     fn sweep(&self, hash: u64, ticket: u8, live: Live<'_>) -> Swept {
@@ -345,7 +357,7 @@ impl Weighter<Key, Held> for Weight {
 }
 
 /// Collects what is dropped, to be looked at and dropped after the shard's lock is released: a value's
-/// `Drop` is its user's code.
+/// `Drop` is its user's code, and may read the cache.
 #[derive(Clone)]
 struct Collect {
     counts: Arc<Counts>,

@@ -47,8 +47,8 @@ impl QuickStore {
     }
 
     /// Holds this many bytes of keys and encoded values at most from now on, as
-    /// [`set_max_capacity`](Self::set_max_capacity) does entries. An entry that is larger than a part
-    /// is not kept, and the number of parts stays.
+    /// [`set_max_capacity`](Self::set_max_capacity) does entries. The number of parts stays, and an
+    /// entry of more than four fifths of a part may not be kept.
     ///
     /// # Errors
     ///
@@ -174,6 +174,18 @@ impl QuickCacheService {
     /// ```
     pub fn set_max_weight(&self, bytes: u64) -> Result<(), CacheError> {
         self.0.inner().set_max_weight(bytes)
+    }
+
+    /// Frees some of the expired entries and returns how many: of `parts` calls each sees to the next
+    /// part, all of them to all. Writes and reads that miss do the same little by little; a process with
+    /// few of these calls it now and then, as `cache-services` does.
+    ///
+    /// ```
+    /// let cache = cache_quick::QuickCacheService::default();
+    /// assert_eq!((0..20).map(|_| cache.sweep_part(20)).sum::<usize>(), 0);
+    /// ```
+    pub fn sweep_part(&self, parts: usize) -> usize {
+        self.0.inner().sweep_part(parts)
     }
 
     /// The engine, and through it the store.

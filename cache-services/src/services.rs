@@ -163,8 +163,8 @@ impl CacheServices {
     }
 
     /// Holds this many bytes of keys and encoded values in the process at most from now on, as
-    /// [`set_max_capacity`](Self::set_max_capacity) does entries. An entry that is larger than a part is
-    /// not kept, and the number of parts stays.
+    /// [`set_max_capacity`](Self::set_max_capacity) does entries. The number of parts stays, and an entry
+    /// of more than four fifths of a part may not be kept.
     ///
     /// # Errors
     ///
