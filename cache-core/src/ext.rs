@@ -99,6 +99,22 @@ pub trait CacheServiceExt: CacheService {
     /// The value under `key`, or what `load` returns, which is then cached. Concurrent callers
     /// share one load. A key cached as absent is loaded.
     ///
+    /// `load` runs in a task of its own, which goes on if its caller goes away: what it captures is owned
+    /// (`move`, and clones of what is borrowed), and so is what its future holds. Its errors are any that
+    /// can be boxed; where nothing else says which, `Ok::<_, E>` does.
+    ///
+    /// ```
+    /// use cache_core::{CacheError, CacheService, CacheServiceExt, Policy};
+    /// use std::{io, sync::Arc, time::Duration};
+    ///
+    /// async fn name_of(cache: &dyn CacheService, slug: &str) -> Result<Arc<String>, CacheError> {
+    ///     let policy = Policy::ttl(Duration::from_secs(300));
+    ///     let owned = slug.to_owned(); // the loader may outlive `slug`
+    ///     let key = format!("org:{slug}");
+    ///     cache.get_or_load(&key, policy, move || async move { Ok::<_, io::Error>(owned) }).await
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Also [`Load`](crate::ErrorKind::Load) with what `load` returned
@@ -116,7 +132,8 @@ pub trait CacheServiceExt: CacheService {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static;
 
-    /// As [`get_or_load`](Self::get_or_load) where there may be no value: `None` is cached too.
+    /// As [`get_or_load`](Self::get_or_load) where there may be no value: `None` is cached too, for the
+    /// policy's `negative_ttl`.
     ///
     /// # Errors
     ///
@@ -134,7 +151,23 @@ pub trait CacheServiceExt: CacheService {
         Fut: Future<Output = Result<Option<T>, E>> + Send + 'static;
 
     /// The values under `keys`, one slot per key, in order. `load` is called once with the keys
-    /// that are missing, each once; a key it leaves out is cached as absent.
+    /// that are missing, each once; a key it leaves out is cached as absent. What it captures is owned,
+    /// as with [`get_or_load`](Self::get_or_load).
+    ///
+    /// ```
+    /// use cache_core::{CacheError, CacheService, CacheServiceExt};
+    /// use std::{collections::HashMap, io, sync::Arc, time::Duration};
+    ///
+    /// async fn names(cache: &dyn CacheService) -> Result<Vec<Option<Arc<String>>>, CacheError> {
+    ///     let load = |missing: Vec<String>| async move {
+    ///         // One query for all of them; `org:nobody` has no row.
+    ///         let rows = missing.into_iter().filter(|key| key != "org:nobody");
+    ///         let found = rows.map(|key| (key, "A name".to_owned())).collect::<HashMap<_, _>>();
+    ///         Ok::<_, io::Error>(found)
+    ///     };
+    ///     cache.get_or_load_many(&["org:acme", "org:nobody"], Duration::from_secs(300), load).await
+    /// }
+    /// ```
     ///
     /// # Errors
     ///

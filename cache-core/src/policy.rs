@@ -23,7 +23,7 @@ const REFRESH_BACKOFF: Duration = Duration::from_secs(5);
 /// | `refresh_ahead` | off | the fraction of the TTL after which a read starts a refresh |
 /// | `jitter` | 0 | the fraction by which TTLs are shortened at random |
 /// | `negative_ttl` | the TTL, at most 30 s | how long an absent value is remembered |
-/// | `local_ttl` | the TTL | how long a process may hold the value at most |
+/// | `local_ttl` | the TTL | how long a process may hold the value for fresh at most |
 /// | `soft_timeout` | 0 | how long a caller waits for a refresh before it takes the stale value |
 /// | `load_timeout` | 30 s | how long a loader may take, and how long another node's is waited for |
 /// | `single_flight_across_nodes` | on | whether nodes wait for each other's loads |
@@ -150,7 +150,9 @@ impl Policy {
         Self { negative_ttl: Some(Span::new(ttl)), ..self }
     }
 
-    /// How long a process may hold the value in memory at most, whatever the TTL.
+    /// How long a process may hold the value in memory at most, whatever the TTL. In front of a tier that
+    /// nodes share it is not held for longer, stale or not: the stale one is there. Where the memory of the
+    /// process is all there is, its freshness ends then, and a stale window follows.
     #[must_use]
     pub fn local_ttl(self, ttl: Duration) -> Self {
         Self { local_ttl: Some(Span::new(ttl)), ..self }

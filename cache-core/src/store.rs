@@ -21,6 +21,8 @@ pub type RemovalListener = Arc<dyn Fn(&Selector) + Send + Sync>;
 /// [`CacheService`](crate::CacheService) of it. What follows is the contract; the suite
 /// `cache_testkit::cache_conformance!` holds a backend to it.
 ///
+#[doc = include_str!("store.md")]
+///
 /// # Consistency
 ///
 /// One key behaves like one register: a `fetch` that begins after a `store`, `fill` or `remove` of

@@ -96,8 +96,10 @@ impl HybridCacheBuilder {
         self
     }
 
-    /// How long the near tier may hold an entry at most, whatever its policy says: any time by
-    /// default. It never holds one for longer than the far tier does.
+    /// How long the near tier has an entry for fresh at most, whatever its policy says: any time by
+    /// default. Where the policy has a stale window, it follows that, unlike that of
+    /// [`Policy::local_ttl`](cache_core::Policy::local_ttl), which ends both. No entry is held for longer
+    /// than the far tier does.
     pub fn local_ttl(mut self, ttl: Duration) -> Self {
         self.local_ttl = ttl;
         self
@@ -120,8 +122,10 @@ impl HybridCacheBuilder {
         self
     }
 
-    /// How many invalidations that did not reach the far tier or the bus are kept for later:
-    /// 10,000 by default. Beyond that the oldest is dropped, and counted.
+    /// How many invalidations are kept for later, of those that did not reach the far tier and of those
+    /// that did not reach the bus: 10,000 each by default. Of more, the oldest of those for the far tier is
+    /// dropped, with a warning, and [counted](crate::TierStats::replays_dropped); the bus is told in place
+    /// of more that everything has changed.
     pub fn replay_capacity(mut self, invalidations: usize) -> Self {
         self.replays = invalidations;
         self

@@ -51,7 +51,8 @@ pub struct TierStats {
     pub bus_losses: u64,
     /// Invalidations that wait for the far tier or the bus to be back.
     pub replays_pending: usize,
-    /// Invalidations that were given up, as there were too many.
+    /// Invalidations that were given up, as there were [too
+    /// many](crate::HybridCacheBuilder::replay_capacity) or the far tier or the bus refuses them for good.
     pub replays_dropped: u64,
 }
 
