@@ -52,7 +52,7 @@ pub struct TierStats {
     /// Invalidations that wait for the far tier or the bus to be back.
     pub replays_pending: usize,
     /// Invalidations that were given up, as there were [too
-    /// many](crate::HybridCacheBuilder::replay_capacity) or the far tier or the bus refuses them for good.
+    /// many](crate::HybridCacheBuilder::replay_capacity) or the far tier refuses them for good.
     pub replays_dropped: u64,
 }
 
