@@ -33,8 +33,9 @@ pub use cache_core::{
     check_lock_key, in_words,
 };
 pub use cache_hybrid::{FarLatency, HybridCache, HybridCacheBuilder, TierStats, TieredStore};
-pub use cache_moka::MokaCacheService;
-pub use cache_quick::{DEFAULT_CAPACITY, QuickCacheService};
+pub use cache_moka::{MokaCacheService, MokaStore};
+pub use cache_quick::{DEFAULT_CAPACITY, QuickCacheService, QuickStore};
 pub use cache_redis::{
-    ConnectionState, ConnectionStats, RedisBus, RedisCacheService, RedisConfig, RedisStore,
+    ConnectionState, ConnectionStats, Connections, RedisBus, RedisCacheService, RedisConfig,
+    RedisStore,
 };

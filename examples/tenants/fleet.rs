@@ -20,17 +20,18 @@ const START: Duration = Duration::from_secs(10);
 /// The caches and locks of as many instances, set up from the environment.
 pub(crate) async fn connect(instances: usize) -> Result<Vec<CacheServices>, AnyError> {
     let mut config = CacheConfig::from_env()?;
-    if instances == 1 {
+    let redis = config.redis_url.as_deref().is_some_and(|url| !url.trim().is_empty());
+    if !redis && instances == 1 {
         return Ok(vec![CacheServices::from_config(config).await?]);
     }
-    if config.redis_url.is_none() {
+    if !redis {
         return Err(format!(
             "--instances {instances} needs a Redis for them to share: set REDIS_URL; for example \
              start `redis-server --port 6379 --save ''` and set REDIS_URL=redis://127.0.0.1:6379"
         )
         .into());
     }
-    // What an earlier run left behind is not found by this one.
+    // What an earlier run left behind, or one beside it stores, is not found by this one.
     config.namespace = format!("tenants-{}", Uuid::new_v4());
     let mut services = Vec::with_capacity(instances);
     for _ in 0..instances {
@@ -104,11 +105,12 @@ impl Fleet {
         counts
     }
 
-    /// Ends all instances. Several remove from Redis what they stored there.
+    /// Ends all instances. What they stored in Redis is removed from there.
     pub(crate) async fn shutdown(&self) -> Result<(), AnyError> {
-        let cleared = match self.len() {
-            1 => Ok(()),
-            _ => self.services(0).cache().clear().await,
+        let first = self.services(0);
+        let cleared = match first.tier_stats() {
+            Some(_) => first.cache().clear().await,
+            None => Ok(()),
         };
         for services in &self.services {
             services.shutdown().await;
