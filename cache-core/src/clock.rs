@@ -82,6 +82,9 @@ fn micros(duration: Duration) -> u64 {
 /// up.
 const COARSE_MARGIN: u64 = 1;
 
+/// How much too early a timer of the runtime may fire.
+const ROUNDING: Duration = Duration::from_millis(2);
+
 /// Where time comes from: the system, or a [`ManualClock`] moved by a test.
 ///
 /// The system clock is the wall clock as it stood when the process first asked, plus the
@@ -152,6 +155,10 @@ impl Clock {
 
     /// Sleeps until `deadline`; returns at once if it has passed, never for [`Timestamp::MAX`].
     ///
+    /// Where a test has [paused](https://docs.rs/tokio/latest/tokio/time/fn.pause.html) the time of its
+    /// runtime, sleeps on the system's clock end by that time, which [`now`](Self::now) knows nothing of:
+    /// entries grow no older by it. A test that wants both builds with a [`ManualClock`].
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves nothing behind.
@@ -161,14 +168,27 @@ impl Clock {
         }
         match &self.0 {
             Some(manual) => manual.sleep_until(deadline).await,
-            // Timers fire by the runtime's clock, which may round down: look again.
+            // Timers fire by the runtime's clock, which may round down: look again. One that is further
+            // ahead than that is not the system's: a test has paused it, and moves it by hand.
             None => loop {
                 let left = self.now().until(deadline);
                 if left.is_zero() {
                     return;
                 }
                 tokio::time::sleep(left).await;
+                if self.now().until(deadline) > ROUNDING {
+                    return;
+                }
             },
+        }
+    }
+
+    /// As [`sleep_until`](Self::sleep_until), for who guards against what should not come about: a
+    /// manual clock does not count it among its sleepers.
+    pub(crate) async fn guard_until(&self, deadline: Timestamp) {
+        match &self.0 {
+            Some(manual) if deadline < Timestamp::MAX => manual.guard_until(deadline).await,
+            _ => self.sleep_until(deadline).await,
         }
     }
 
@@ -293,6 +313,14 @@ mod tests {
             assert!(coarse <= exact, "{coarse:?} runs ahead of {exact:?}");
             assert!(exact <= coarse + margin, "{coarse:?} lags behind {exact:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_runtime_s_time_ends_a_sleep_once() {
+        let (clock, start) = (Clock::system(), tokio::time::Instant::now());
+        clock.sleep(Duration::from_secs(3600)).await;
+        let slept = start.elapsed();
+        assert!(slept < Duration::from_secs(3601), "{slept:?} of the runtime's time for an hour");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct ManualClock(Arc<Mutex<State>>);
 struct State {
     now: Timestamp,
     sleepers: BTreeMap<Place, Waker>,
+    /// How many of them are guards.
+    guards: usize,
     next: u64,
 }
 
@@ -54,7 +56,7 @@ impl ManualClock {
     /// A clock that stands at `start`.
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
-        let state = State { now: start, sleepers: BTreeMap::new(), next: 0 };
+        let state = State { now: start, sleepers: BTreeMap::new(), guards: 0, next: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -81,14 +83,20 @@ impl ManualClock {
     }
 
     /// How many sleepers wait for it now: a test that wants to move time past a timer waits
-    /// until the timer is there.
+    /// until the timer is there. Callers of a load are none, although they bound themselves too.
     #[must_use]
     pub fn sleepers(&self) -> usize {
-        self.0.lock().sleepers.len()
+        let state = self.0.lock();
+        state.sleepers.len() - state.guards
     }
 
     pub(crate) fn sleep_until(&self, deadline: Timestamp) -> impl Future<Output = ()> + Send {
-        Sleep { clock: self.clone(), deadline, place: None }
+        Sleep { clock: self.clone(), deadline, guards: false, place: None }
+    }
+
+    /// As [`sleep_until`](Self::sleep_until), but not counted.
+    pub(crate) fn guard_until(&self, deadline: Timestamp) -> impl Future<Output = ()> + Send {
+        Sleep { clock: self.clone(), deadline, guards: true, place: None }
     }
 }
 
@@ -101,6 +109,7 @@ impl Default for ManualClock {
 struct Sleep {
     clock: ManualClock,
     deadline: Timestamp,
+    guards: bool,
     /// Where its waker is, once it has been polled.
     place: Option<Place>,
 }
@@ -116,6 +125,7 @@ impl Future for Sleep {
         }
         let place = *sleep.place.get_or_insert_with(|| {
             state.next += 1;
+            state.guards += usize::from(sleep.guards);
             (sleep.deadline, state.next)
         });
         let replaced = state.sleepers.insert(place, context.waker().clone());
@@ -129,7 +139,10 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            let waker = self.clock.0.lock().sleepers.remove(&place);
+            let mut state = self.clock.0.lock();
+            let waker = state.sleepers.remove(&place);
+            state.guards -= usize::from(self.guards);
+            drop(state);
             // After the lock, as above.
             drop(waker);
         }

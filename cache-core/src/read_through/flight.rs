@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use super::flights::{self, Flights};
-use crate::{CacheError, Entry, ErrorKind};
+use crate::{CacheError, Entry, ErrorKind, Timestamp};
 
 /// How a flight ended.
 #[derive(Clone)]
@@ -27,12 +27,34 @@ struct State {
     outcome: Option<Outcome>,
 }
 
+/// The task that loads: one for all the flights that it ends.
+pub(crate) struct Task {
+    /// When it will have come further, if it is run at all and what it calls keeps to its time.
+    ends: AtomicU64,
+}
+
+impl Task {
+    pub(crate) fn new(ends: Timestamp) -> Arc<Self> {
+        Arc::new(Self { ends: AtomicU64::new(ends.as_micros()) })
+    }
+
+    /// It has come further: what it does now ends by `ends`.
+    pub(crate) fn renew(&self, ends: Timestamp) {
+        self.ends.store(ends.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn ends(&self) -> Timestamp {
+        Timestamp::from_micros(self.ends.load(Ordering::Relaxed))
+    }
+}
+
 /// A handle to one load; clones are the same load.
 #[derive(Clone)]
 pub(crate) struct Flight(Arc<Inner>);
 
 struct Inner {
     id: u64,
+    task: Arc<Task>,
     state: watch::Sender<State>,
 }
 
@@ -43,10 +65,16 @@ impl flights::Flight for Flight {
 }
 
 impl Flight {
-    pub(crate) fn new() -> Self {
+    /// One that `task` ends.
+    pub(crate) fn new(task: Arc<Task>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Inner { id, state: watch::Sender::new(State::default()) }))
+        Self(Arc::new(Inner { id, task, state: watch::Sender::new(State::default()) }))
+    }
+
+    /// The task that loads.
+    pub(crate) fn task(&self) -> &Arc<Task> {
+        &self.0.task
     }
 
     /// Lets waiters serve `entry` if their policy allows, while the load goes on.

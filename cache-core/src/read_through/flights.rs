@@ -8,7 +8,6 @@
 //! 4. With no load under way the registry is empty.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -63,11 +62,10 @@ impl<F: Flight> Flights<F> {
     }
 
     /// Ends the flight with this id; a newer one of the same key stays.
-    pub(crate) fn land(&self, key: &Arc<str>, id: u64) {
-        if let Slot::Occupied(slot) = self.shard(key).lock().entry(Arc::clone(key))
-            && slot.get().id() == id
-        {
-            slot.remove();
+    pub(crate) fn land(&self, key: &str, id: u64) {
+        let mut shard = self.shard(key).lock();
+        if shard.get(key).is_some_and(|flight| flight.id() == id) {
+            shard.remove(key);
         }
     }
 

@@ -6,20 +6,28 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 
 use super::chain::{self, Chain};
 use super::counters::{Source, bump};
-use super::flight::{Flight, Landing, Outcome, Watch};
-use super::flights::Boarding;
+use super::flight::{Flight, Landing, Outcome, Task, Watch};
+use super::flights::{Boarding, Flight as _};
 use super::look_up::{Lookup, Wanted};
 use super::spans::{Ended, Loaded};
 use super::{Inner, ReadThrough};
 use crate::{
     CacheError, CacheStore, Entry, ErrorKind, Lease, Loader, Policy, Timestamp, check_key,
 };
+
+/// How long a task that loads is waited for when its time is over. If the whole process stood still
+/// meanwhile, it has its turn before anyone gives it up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How often the store is called at most between the end of a stage's time and that of the stage.
+pub(super) const CALLS: u32 = 4;
 
 /// What the process holds of a key, to a caller with a policy.
 pub(super) enum Held {
@@ -73,7 +81,7 @@ impl<S: CacheStore> ReadThrough<S> {
                     Held::Nothing => None,
                 };
                 let (flight, joined) = self.start_or_join(key, policy, &mut loader)?;
-                let waited = self.0.wait(&flight, held, policy, soft_until).await;
+                let waited = self.0.wait(key, &flight, held, policy, soft_until).await;
                 match waited {
                     // Joined the load of a caller to whom "absent" is an answer: load again.
                     Ok(waited) if !takes.accepts(&waited.entry) && loader.is_some() => {}
@@ -91,7 +99,8 @@ impl<S: CacheStore> ReadThrough<S> {
         loader: &mut Option<Loader>,
     ) -> Result<(Flight, bool), CacheError> {
         let runtime = runtime()?;
-        match self.0.flights.board(key, Flight::new) {
+        let lead = || Flight::new(self.0.task(policy));
+        match self.0.flights.board(key, lead) {
             Boarding::Joined(flight) => chain::check(key, &flight).map(|()| (flight, true)),
             Boarding::Led(key, flight) => {
                 let landing = Landing::new(&self.0.flights, key, flight.clone());
@@ -161,38 +170,52 @@ impl<S: CacheStore> Inner<S> {
         policy.patience().map_or(Timestamp::ZERO, |soft| self.clock.now() + soft)
     }
 
-    /// Waits for `flight`; a stale entry (`held`, or found by the flight) answers after the soft
-    /// timeout, or if the load fails.
+    /// Waits for `flight`, the load of `key`; a stale entry (`held`, or found by the flight) answers
+    /// after the soft timeout, or if the load fails.
+    ///
+    /// Waiters bound themselves: the task that loads keeps to its time only if it is run, and its
+    /// runtime may stand still while theirs does not.
     pub(super) async fn wait(
         &self,
+        key: &str,
         flight: &Flight,
         held: Option<Entry>,
         policy: &Policy,
         soft_until: Timestamp,
     ) -> Result<Waited, CacheError> {
         let mut watch = flight.watch();
+        let mut overdue = false;
         loop {
             let (interim, outcome) = watch.look();
             let fallback = self.fallback(interim, held.as_ref(), policy);
-            match (outcome, fallback) {
-                (Some(Outcome::Found(entry)), _) => {
+            let error = match outcome {
+                Some(Outcome::Found(entry)) => {
                     return Ok(Waited { entry, from: From::Store(Source::Remote) });
                 }
-                (Some(Outcome::Loaded(entry)), _) => {
-                    return Ok(Waited { entry, from: From::Load });
+                Some(Outcome::Loaded(entry)) => return Ok(Waited { entry, from: From::Load }),
+                Some(Outcome::Failed(error)) => error,
+                None if overdue => {
+                    // The next caller loads.
+                    self.flights.land(key, flight.id());
+                    overdue_load(key)
                 }
-                (Some(Outcome::Failed(_)), Some(fallback)) => return Ok(fallback),
-                (Some(Outcome::Failed(error)), None) => return Err(error),
-                (None, Some(fallback))
-                    if !self.clock.is_before(soft_until)
-                        || self.clock.is_before(fallback.entry.fresh_until()) =>
-                {
-                    return Ok(fallback);
+                None => {
+                    let until = match fallback {
+                        Some(fallback)
+                            if !self.clock.is_before(soft_until)
+                                || self.clock.is_before(fallback.entry.fresh_until()) =>
+                        {
+                            return Ok(fallback);
+                        }
+                        Some(_) => soft_until,
+                        None => Timestamp::MAX,
+                    };
+                    // Apart, so that who need not wait has no room for the timers.
+                    overdue = self.progress(&mut watch, flight.task(), until).boxed().await;
+                    continue;
                 }
-                // Few wait with a stale value in hand; all others need no room for the timer.
-                (None, Some(_)) => self.changed_before(&mut watch, soft_until).boxed().await,
-                (None, None) => watch.changed().await,
-            }
+            };
+            return fallback.ok_or(error);
         }
     }
 
@@ -213,10 +236,36 @@ impl<S: CacheStore> Inner<S> {
         served.next().map(|(entry, source)| Waited { entry, from: From::Store(source) })
     }
 
-    async fn changed_before(&self, watch: &mut Watch, deadline: Timestamp) {
+    /// Waits until there is something new to look at, or until `until`. Or else until the task that
+    /// loads is overdue: then it is true.
+    async fn progress(&self, watch: &mut Watch, task: &Task, until: Timestamp) -> bool {
+        let time = async {
+            tokio::select! {
+                biased;
+                () = self.clock.sleep_until(until) => false,
+                () = self.overdue(task) => true,
+            }
+        };
         tokio::select! {
-            () = watch.changed() => {}
-            () = self.clock.sleep_until(deadline) => {}
+            biased;
+            () = watch.changed() => false,
+            // A runtime without timers makes them panic.
+            overdue = AssertUnwindSafe(time).catch_unwind() => match overdue {
+                Ok(overdue) => overdue,
+                Err(_) => watch.changed().map(|()| false).await,
+            },
+        }
+    }
+
+    /// Waits until `task` should long have come further.
+    async fn overdue(&self, task: &Task) {
+        loop {
+            let ends = task.ends();
+            self.clock.guard_until(ends).await;
+            self.clock.guard_until(self.clock.now() + GRACE).await;
+            if task.ends() == ends {
+                return;
+            }
         }
     }
 
@@ -249,8 +298,26 @@ impl<S: CacheStore> Inner<S> {
     }
 }
 
+/// For whoever waits for a load that does not come to its end.
+#[cold]
+fn overdue_load(key: &str) -> CacheError {
+    let message = "the load has not ended in its time: the task that loads is not being run, or the \
+                   backend does not answer";
+    CacheError::new(ErrorKind::Timeout, message).with_key(key)
+}
+
 // The loading task's side.
 impl<S: CacheStore> Inner<S> {
+    /// The task of a load that begins now.
+    pub(super) fn task(&self, policy: &Policy) -> Arc<Task> {
+        Task::new(self.clock.now() + policy.load_budget() + self.time_for(CALLS))
+    }
+
+    /// How long so many calls of the store take, one after the other, if it keeps to its time.
+    pub(super) fn time_for(&self, calls: u32) -> Duration {
+        self.store.call_timeout().map_or(Duration::ZERO, |each| each.saturating_mul(calls))
+    }
+
     /// Loads one key and ends its flight.
     #[allow(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments twice")]
     fn fly(
@@ -264,12 +331,14 @@ impl<S: CacheStore> Inner<S> {
             let deadline = self.clock.now() + policy.load_budget();
             let takes = loader.acceptance();
             let (flight, key) = (landing.flight(), landing.key());
+            flight.task().renew(deadline + self.time_for(CALLS));
             let wanted = Wanted { flight, key, policy: &policy, takes, deadline };
             let outcome = match self.look_up(wanted).await {
                 Lookup::Fresh(entry) => Outcome::Found(entry),
                 Lookup::Refused(error) => Outcome::Failed(error),
                 Lookup::Missing(lease) => {
                     let until = self.clock.now() + policy.load_budget();
+                    flight.task().renew(until + self.time_for(CALLS));
                     let loaded = self.call(chain.scope(loader.run()), until).await;
                     self.conclude(&landing, &policy, lease, loaded).await
                 }

@@ -8,9 +8,9 @@ use futures_util::stream::{self, StreamExt};
 
 use super::chain::{self, Chain};
 use super::counters::Source;
-use super::flight::{Flight, Landing, Outcome};
+use super::flight::{Flight, Landing, Outcome, Task};
 use super::flights::Boarding;
-use super::load::{Acceptance, Held, runtime};
+use super::load::{Acceptance, CALLS, Held, runtime};
 use super::look_up::{Asked, Lookup, Wanted};
 use super::spans::{Ended, Loaded};
 use super::{Inner, ReadThrough};
@@ -22,6 +22,13 @@ const TAKES: Acceptance = Acceptance::ValuesAndAbsent;
 /// How many calls of the store are under way together. Each has a budget that begins when it does: those
 /// of thousands of keys at once would run out in the queue, as if the store did not answer.
 const AT_ONCE: usize = 128;
+
+/// What one call is to load.
+#[derive(Default)]
+struct Led {
+    landings: Vec<Landing>,
+    task: Option<Arc<Task>>,
+}
 
 /// What one distinct key waits for.
 enum Slot {
@@ -39,7 +46,7 @@ impl<S: CacheStore> ReadThrough<S> {
         keys.iter().try_for_each(|key| check_key(key))?;
         let mut order = Vec::new();
         let mut slots = HashMap::with_capacity(keys.len());
-        let (mut led, mut due) = (Vec::new(), Vec::new());
+        let (mut led, mut due) = (Led::default(), Vec::new());
         for key in keys.iter().map(String::as_str) {
             if slots.contains_key(key) {
                 continue;
@@ -50,16 +57,17 @@ impl<S: CacheStore> ReadThrough<S> {
                     due.push(key);
                     Slot::Served(entry)
                 }
-                Held::Stale(entry) => self.board_for_many(key, Some(entry), &mut led)?,
-                Held::Nothing => self.board_for_many(key, None, &mut led)?,
+                Held::Stale(entry) => self.board_for_many(key, Some(entry), policy, &mut led)?,
+                Held::Nothing => self.board_for_many(key, None, policy, &mut led)?,
             };
             slots.insert(key, slot);
             order.push(key);
         }
-        if led.is_empty() && order.iter().all(|key| matches!(slots[key], Slot::Served(_))) {
+        if led.landings.is_empty() && order.iter().all(|key| matches!(slots[key], Slot::Served(_)))
+        {
             for key in due {
                 // The caller has its answers; a refresh that cannot start is no failure.
-                let _ = self.board_for_many(key, None, &mut led);
+                let _ = self.board_for_many(key, None, policy, &mut led);
             }
         }
         self.start_many(led, policy, loader)?;
@@ -70,7 +78,7 @@ impl<S: CacheStore> ReadThrough<S> {
             let entry = match slots.remove(key) {
                 Some(Slot::Served(entry)) => self.0.served(entry, Source::Local),
                 Some(Slot::Waits { flight, joined, held }) => {
-                    let waited = self.0.wait(&flight, held, policy, soft_until).await;
+                    let waited = self.0.wait(key, &flight, held, policy, soft_until).await;
                     self.0.counted(waited, joined)?
                 }
                 None => continue,
@@ -84,33 +92,33 @@ impl<S: CacheStore> ReadThrough<S> {
         &self,
         key: &str,
         held: Option<Entry>,
-        led: &mut Vec<Landing>,
+        policy: &Policy,
+        led: &mut Led,
     ) -> Result<Slot, CacheError> {
-        match self.0.flights.board(key, Flight::new) {
+        let task = &mut led.task;
+        let lead = || {
+            let task = task.get_or_insert_with(|| self.0.task(policy));
+            Flight::new(Arc::clone(task))
+        };
+        match self.0.flights.board(key, lead) {
             Boarding::Joined(flight) => {
                 chain::check(key, &flight)?;
                 Ok(Slot::Waits { flight, joined: true, held })
             }
             Boarding::Led(key, flight) => {
-                led.push(Landing::new(&self.0.flights, key, flight.clone()));
+                led.landings.push(Landing::new(&self.0.flights, key, flight.clone()));
                 Ok(Slot::Waits { flight, joined: false, held })
             }
         }
     }
 
-    fn start_many(
-        &self,
-        led: Vec<Landing>,
-        policy: &Policy,
-        loader: ManyLoader,
-    ) -> Result<(), CacheError> {
-        if led.is_empty() {
-            return Ok(());
-        }
+    fn start_many(&self, led: Led, policy: &Policy, loader: ManyLoader) -> Result<(), CacheError> {
+        let Led { landings, task: Some(loading) } = led else { return Ok(()) };
         let runtime = runtime()?;
-        let chain = Chain::extend(led.iter().map(Landing::flight));
-        let span = self.0.load_span(Loaded::Keys(led.len()));
-        let task = Arc::clone(&self.0).fly_many(led, policy.clone(), loader, chain);
+        let chain = Chain::extend(landings.iter().map(Landing::flight));
+        let span = self.0.load_span(Loaded::Keys(landings.len()));
+        let inner = Arc::clone(&self.0);
+        let task = inner.fly_many(landings, loading, policy.clone(), loader, chain);
         // Owned by its flights: it ends by itself, within the load's budget.
         drop(runtime.spawn(span.around(task)));
         Ok(())
@@ -122,17 +130,19 @@ impl<S: CacheStore> Inner<S> {
     async fn fly_many(
         self: Arc<Self>,
         led: Vec<Landing>,
+        task: Arc<Task>,
         policy: Policy,
         loader: ManyLoader,
         chain: Arc<Chain>,
     ) -> Ended {
         let deadline = self.clock.now() + policy.load_budget();
-        let missing = self.look_up_many(led, &policy, deadline).await;
+        let missing = self.look_up_many(led, &task, &policy, deadline).await;
         if missing.is_empty() {
             return Ended::Found;
         }
         let keys = missing.iter().map(|(landing, _)| landing.key().to_owned()).collect();
         let until = self.clock.now() + policy.load_budget();
+        task.renew(until + self.time_for(calls_for(missing.len())));
         let mut loaded = self.call(chain.scope(loader.run(keys)), until).await;
         let ended = loaded.as_ref().map_or_else(Ended::failed, |_| Ended::Loaded);
         let conclude = missing.into_iter().map(|(landing, lease)| {
@@ -166,9 +176,11 @@ impl<S: CacheStore> Inner<S> {
     async fn look_up_many(
         &self,
         led: Vec<Landing>,
+        task: &Task,
         policy: &Policy,
         mut deadline: Timestamp,
     ) -> Vec<(Landing, Option<Lease>)> {
+        let time_for_calls = self.time_for(calls_for(led.len()));
         let (mut missing, mut open, mut later) = (Vec::new(), led, Vec::new());
         // How many of those that are missing are from before the last wait; they come first.
         let (mut aged, mut extended) = (0, false);
@@ -187,6 +199,7 @@ impl<S: CacheStore> Inner<S> {
                     deadline = self.clock.now() + policy.load_budget();
                 }
             }
+            task.renew(deadline.max(self.clock.now()) + time_for_calls);
             let keys: Vec<_> = open.iter().map(|landing| landing.key().to_owned()).collect();
             let found = match self.fetch_all(&keys, policy).await {
                 Ok(found) => found,
@@ -273,6 +286,13 @@ impl<S: CacheStore> Inner<S> {
         }
         self.fetch_slots(keys).await
     }
+}
+
+/// How often the store is called at most, one call after the other, to look so many keys up and take
+/// their leases, or to give those back.
+fn calls_for(keys: usize) -> u32 {
+    let turns = u32::try_from(keys.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
+    turns.saturating_mul(CALLS).saturating_add(CALLS)
 }
 
 /// Waits for all, of which so many are under way at a time.
