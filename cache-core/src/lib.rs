@@ -1,5 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+/// So that what stands there compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/read-through.md")]
+mod page {}
+
 mod bus;
 mod clock;
 #[cfg(feature = "metrics")]

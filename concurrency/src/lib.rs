@@ -1,5 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+/// So that what stands there compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/locks.md")]
+mod page {}
+
 mod builder;
 mod fence;
 #[cfg(feature = "redis")]

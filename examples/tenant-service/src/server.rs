@@ -175,7 +175,7 @@ impl Instance {
     }
 
     /// Takes no more requests, finishes those it has and the changes that are under way, within the
-    /// time that the settings give, then gives back locks and connections. In 30 s at most.
+    /// time that the settings give, then gives back locks and connections. In 25 s at most, unless they are others.
     ///
     /// # Cancel safety
     ///
