@@ -6,9 +6,9 @@ use serde::Serialize;
 
 /// A snapshot of a cache's counters since it was made.
 ///
-/// Each key of each lookup counts as exactly one of `local_hits`, `remote_hits` and `misses`;
-/// `negative_hits` and `stale_served` say how many of the hits were of that sort, `coalesced` how
-/// many of the misses waited for a load that was under way.
+/// Each key of each lookup counts as exactly one of `local_hits`, `remote_hits`, `misses` and
+/// `failed_lookups`; `negative_hits` and `stale_served` say how many of the hits were of that sort,
+/// `coalesced` how many of the misses waited for a load that was under way.
 ///
 /// ```
 /// use cache_core::CacheStats;

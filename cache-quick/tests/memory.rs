@@ -256,6 +256,20 @@ async fn local_ttl_bounds_how_long_the_process_holds_a_value() {
     assert!(!cache.contains("k").await.unwrap());
 }
 
+#[tokio::test]
+async fn where_local_ttl_ends_freshness_the_stale_window_follows() {
+    let clock = ManualClock::new();
+    let cache = QuickCacheService::builder().clock(&clock).build();
+    let ttl = Duration::from_secs(100);
+    let policy = Policy::ttl(ttl).local_ttl(ttl / 10).stale_for(ttl / 20);
+    cache.set("k", &1, &policy).await.unwrap();
+    let failing = || async { Err::<u32, _>(std::io::Error::other("no")) };
+    clock.advance(ttl / 8);
+    assert_eq!(*cache.get_or_load("k", &policy, failing).await.unwrap(), 1);
+    clock.advance(ttl / 40);
+    assert!(cache.get_or_load("k", &policy, failing).await.is_err());
+}
+
 /// Bytes are counted where entries are what is bounded, too: whatever comes, is read, replaced, turned
 /// away, evicted, removed or expires, by two threads at once.
 #[test]
