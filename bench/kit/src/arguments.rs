@@ -181,7 +181,9 @@ impl Arguments {
         } else {
             taskset.args(parts);
         }
-        let ran = taskset.status().is_ok_and(|status| status.success());
-        assert!(ran, "the run on one core failed; it needs taskset, of util-linux");
+        match taskset.status() {
+            Ok(status) => assert!(status.success(), "the run on one core failed: see above"),
+            Err(error) => panic!("the run on one core needs taskset, of util-linux: {error}"),
+        }
     }
 }
