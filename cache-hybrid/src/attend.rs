@@ -7,8 +7,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cache_core::{BoxStream, BusEvent, CacheError, ErrorKind, Selector, check_key};
-use futures_util::{FutureExt, StreamExt};
+use cache_core::{BoxStream, BusEvent, CacheError, ErrorKind, Selector, Timestamp, check_key};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::runtime::Handle;
 
 use crate::inner::Inner;
@@ -28,6 +28,7 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
         let message = "a cache with a far tier or a bus needs a tokio runtime: build it in one";
         CacheError::new(ErrorKind::Config, message).with_source(error)
     })?;
+    let runtime = inner.runtime.get_or_init(|| runtime);
     let mut tasks = inner.tasks.lock();
     tasks.push(runtime.spawn(retry(Arc::downgrade(inner))).abort_handle());
     if let Some(bus) = &inner.bus {
@@ -40,16 +41,32 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<(), CacheError> {
 
 async fn listen(weak: Weak<Inner>, mut events: BoxStream<'static, BusEvent>) {
     let mut listening = Listening(weak.clone());
-    let mut next = None;
+    let (mut next, mut looked) = (None, Timestamp::ZERO);
     loop {
         let event = match next.take() {
             Some(event) => event,
-            None => events.next().await,
+            None => {
+                let Some(inner) = weak.upgrade() else { return };
+                let (clock, look) = inner.trust.look_again(looked);
+                // So that waiting does not keep the store alive.
+                drop(inner);
+                tokio::select! {
+                    biased;
+                    event = events.next() => event,
+                    () = clock.sleep_until(look) => {
+                        let Some(inner) = weak.upgrade() else { return };
+                        looked = inner.clock.now();
+                        inner.detach_unless_trusted();
+                        continue;
+                    }
+                }
+            }
         };
         let Some(inner) = weak.upgrade() else { return };
         match event {
             Some(BusEvent::Disconnected) => {
                 let was_up = inner.trust.lose();
+                inner.detach_unless_trusted();
                 next = events.next().now_or_never();
                 match next {
                     Some(Some(BusEvent::Connected)) if was_up => {
@@ -66,7 +83,9 @@ async fn listen(weak: Weak<Inner>, mut events: BoxStream<'static, BusEvent>) {
                 if inner.trust.lose() {
                     inner.lost();
                 }
-                return;
+                inner.detach_unless_trusted();
+                // It is lost for good, and who loads meanwhile is not joined for ever either.
+                events = stream::pending().boxed();
             }
         }
     }
@@ -198,6 +217,15 @@ impl Inner {
         tracing::debug!("the bus has missed messages: nothing that is held near counts");
         if self.heard_removed(Selector::All).await {
             self.trust.gain();
+        }
+    }
+
+    /// While the bus is lost nobody tells of removals: no load is joined any more that has begun by now,
+    /// as no near hit is served. That ends none of them: whoever is next finds its lease in the far tier
+    /// and waits for it there, unless the key was removed, and the lease with it.
+    fn detach_unless_trusted(&self) {
+        if !self.trust.serves() {
+            self.listeners.read().iter().for_each(|listener| listener(&Selector::All));
         }
     }
 

@@ -23,7 +23,6 @@ use cache_core::{CacheError, CacheStore, Clock, ErrorKind, Lease, Selector, Time
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::breaker::Breaker;
@@ -189,10 +188,11 @@ impl Inner {
     /// Begins to replay what the far tier has missed, unless that is under way; then the bus is told of
     /// it.
     ///
-    /// In a task of its own: neither calls nor the bus wait for a sweep; and one that was given up with
-    /// its caller would begin anew with each.
+    /// In a task of its own, on the runtime that attends to the store: neither calls nor the bus wait for a
+    /// sweep, and one that was given up with its caller, or with its caller's runtime, would begin anew with
+    /// each, or never end.
     pub(crate) fn begin_replay(&self, kind: Kind) -> bool {
-        let Ok(runtime) = Handle::try_current() else { return false };
+        let Some(runtime) = self.runtime.get() else { return false };
         let Some(turn) = self.turns.of(kind).take() else { return false };
         let mut tasks = self.tasks.lock();
         tasks.retain(|task| !task.is_finished());

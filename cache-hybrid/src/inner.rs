@@ -1,7 +1,7 @@
 //! What the clones of a store share, and how each tier is asked.
 
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use cache_core::{
@@ -9,6 +9,7 @@ use cache_core::{
     RemovalListener, Selector, Timestamp, TracedKeys,
 };
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -73,6 +74,9 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     /// Something is owed that is to be replayed.
     pub(crate) owed: Arc<Notify>,
+    /// On which those run that attend to it, replays included: one that a caller is on may stand still,
+    /// or be driven no more. Without a far tier or a bus there are none.
+    pub(crate) runtime: OnceLock<Handle>,
     /// Those of `attend.rs` and `catch_up.rs`, which end with this.
     pub(crate) tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -86,8 +90,10 @@ impl Drop for Inner {
 impl Inner {
     pub(crate) fn new(parts: Parts, terms: Terms, clock: Clock) -> Arc<Self> {
         let Parts { near, far, bus, replays } = parts;
+        // It is for what is held near: without that, nothing is from before.
+        let grace = near.as_ref().map_or(Duration::ZERO, |_| terms.grace);
         Arc::new_cyclic(|own| Self {
-            trust: Trust::new(clock.clone(), bus.is_some(), terms.grace),
+            trust: Trust::new(clock.clone(), bus.is_some(), grace),
             far_breaker: Arc::new(Breaker::new("the far tier", clock.clone(), terms.far_timeout)),
             bus_breaker: Breaker::new("the bus", clock.clone(), terms.far_timeout),
             missed: Replay::new(replays, Beyond::DropsOldest),
@@ -101,6 +107,7 @@ impl Inner {
             listeners: RwLock::default(),
             counters: Counters::default(),
             owed: Arc::default(),
+            runtime: OnceLock::new(),
             tasks: Mutex::default(),
             near,
             far,
@@ -108,6 +115,11 @@ impl Inner {
             terms,
             clock,
         })
+    }
+
+    /// Where a task goes that outlives its caller.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.runtime.get().cloned().or_else(|| Handle::try_current().ok())
     }
 
     // The near tier.

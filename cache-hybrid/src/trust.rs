@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use cache_core::{BusDeadline, Clock, Timestamp};
 
+/// While the bus is lost: how long a load may be joined that began meanwhile. Less than it takes to
+/// notice a loss, unless heartbeats are set to be quick.
+const JOINED: Duration = Duration::from_secs(1);
+/// By the cheap clock a deadline passes so much later, at most.
+const COARSE: Duration = Duration::from_millis(10);
 /// Until it is said to be lost.
 const UP: u64 = u64::MAX;
 
@@ -55,6 +60,17 @@ impl Trust {
             && !self.grace.is_zero()
             && (until == UP || self.clock.is_before(Timestamp::from_micros(until)))
             && self.proven.is_within(self.grace)
+    }
+
+    /// When what is trusted now is over, or, where nothing is, when loads are to be joined no more that
+    /// began since `looked`; and by which clock.
+    pub(crate) fn look_again(&self, looked: Timestamp) -> (Clock, Timestamp) {
+        let (system, next) = (Clock::system(), looked + JOINED);
+        match self.until.load(Ordering::Acquire) {
+            UP if system.now() < self.proven.get() => (system, self.proven.get() + COARSE),
+            UP => (self.clock.clone(), next),
+            grace => (self.clock.clone(), next.max(Timestamp::from_micros(grace))),
+        }
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -47,7 +47,6 @@ use std::time::Duration;
 use cache_core::{CacheError, Entry, ErrorKind, Lease, Selector, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::inner::Inner;
@@ -74,7 +73,7 @@ impl Drop for Unfinished<'_> {
         inner.owe(what);
         // A tier in the process does it when first polled; another is seen to by a task.
         if inner.near_remove(what).now_or_never().is_none()
-            && let (Some(near), Ok(runtime)) = (inner.near.clone(), Handle::try_current())
+            && let (Some(near), Some(runtime)) = (inner.near.clone(), inner.runtime())
         {
             let what = what.clone();
             // Ends by itself: it is one operation.

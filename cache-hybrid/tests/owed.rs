@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::{CacheServiceExt, CacheStore, ErrorKind, Selector};
-use cache_testkit::{Gate, Operation, eventually, let_others_run};
+use cache_testkit::{Gate, Operation, eventually, eventually_async, let_others_run};
 use fleet::{Fleet, TTL};
 
 #[tokio::test]
@@ -330,4 +330,44 @@ async fn p5_a_flush_waits_for_a_sweep_that_others_have_begun() {
         assert_eq!(a.cache.tiers().tier_stats().replays_pending, pending);
         assert_eq!(fleet.faults.count(sweeps), 1);
     }
+}
+
+/// A runtime that a caller drives no more, or that stands still, keeps nothing from being replayed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p5_a_replay_that_a_caller_on_another_runtime_has_begun_goes_on_without_it() {
+    let fleet = Fleet::new();
+    let a = fleet.node().await;
+    a.cache.set_many(&[("j", 1_u64), ("k", 1)], TTL).await.unwrap();
+    fleet.far_is_down();
+    for key in ["j", "k"] {
+        assert!(a.cache.invalidate(key).await.is_err());
+    }
+    fleet.faults.heal();
+    let gate = fleet.faults.when(Operation::is_remove).once().hold();
+    let cache = a.cache.clone();
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut read = std::pin::pin!(cache.get::<u64>("k"));
+            tokio::select! {
+                _ = &mut read => {}
+                () = gate.reached() => {}
+            }
+        });
+        (runtime, gate)
+    });
+    let (undriven, gate) = eventually_joined(other).await;
+    gate.open();
+    eventually_async(async || {
+        fleet.retry().await;
+        a.cache.tiers().tier_stats().replays_pending == 0
+    })
+    .await;
+    assert_eq!((a.get("j").await, a.get("k").await), (None, None));
+    undriven.shutdown_background();
+}
+
+async fn eventually_joined<T: Send + 'static>(thread: std::thread::JoinHandle<T>) -> T {
+    eventually(|| thread.is_finished()).await;
+    thread.join().unwrap()
 }

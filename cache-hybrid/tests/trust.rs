@@ -17,7 +17,7 @@ use cache_hybrid::HybridCache;
 #[test]
 fn p2_a_hybrid_whose_runtime_is_gone_serves_nothing_near() {
     let hub = LocalBus::new(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
     let cache = runtime.block_on(async {
         let near = Arc::new(QuickStore::builder().build_store());
         let cache = HybridCache::builder().near(near).bus(hub.node()).build().unwrap();

@@ -18,7 +18,7 @@ pub enum Mode {
     /// the bus has told it. For engines over one store that is shared.
     Shared,
     /// From when the bus has told the node, which trusts nothing it holds while it knows that the
-    /// bus is lost. For near tiers kept coherent by a bus.
+    /// bus is lost, and joins no load from before. For near tiers kept coherent by a bus.
     Told,
     /// As [`Told`](Self::Told), but what a node holds may be served while the bus is lost.
     ToldWithGrace,
@@ -160,7 +160,9 @@ impl<'a> KeyHistory<'a> {
         let deliveries = self.deliveries.get(&node).map_or(&[][..], Vec::as_slice);
         let effective = self.effective(remover, returned);
         let told = (deliveries.iter())
-            .filter(|event| event.began > effective && !is_disconnected(event))
+            .filter(|event| event.began > effective)
+            // It is served from what it holds all the same, or may be.
+            .filter(|event| mode == Mode::Told || !is_disconnected(event))
             .find_map(|event| event.ended);
         let bypassed = without_bus(deliveries).find(|without| without.end > returned);
         let bypassed = bypassed.map(|without| without.start).filter(|_| bypasses);

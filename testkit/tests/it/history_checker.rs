@@ -237,8 +237,14 @@ fn without_the_bus_nothing_that_is_held_is_trusted_but_with_grace() {
     };
     wrong(Mode::Told, lines(&[]));
     right(Mode::ToldWithGrace, lines(&[]));
-    // A load under way may be joined.
+    // A load may be joined that began after the loss, and none that did before.
     right(Mode::Told, on_another_node([lost.clone()]));
+    wrong(Mode::Told, on_another_node([lost.clone(), (0, 3..6, published("k"))]));
+    let later = (1, 10..11, Action::Deliver(BusEvent::Disconnected));
+    wrong(Mode::Told, on_another_node([later.clone()]));
+    for mode in [Mode::Shared, Mode::ToldWithGrace] {
+        right(mode, on_another_node([later.clone()]));
+    }
     // Connected again before the removal returned, and emptied before that.
     right(Mode::Told, lines(&[(1, 6..7, Action::Deliver(BusEvent::Connected))]));
     let back = (1, 12..30, Action::Deliver(BusEvent::Connected));
