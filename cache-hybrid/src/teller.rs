@@ -47,6 +47,8 @@ impl Gathered {
 struct State {
     /// When each key was last told of.
     told: HashMap<String, Timestamp>,
+    /// When they were last looked through for those that were told of for long enough.
+    looked: Timestamp,
     /// Written and not told yet, and when they are to be.
     gathered: BTreeSet<String>,
     due: Option<Timestamp>,
@@ -116,8 +118,10 @@ impl Teller {
 
 impl State {
     fn tell(&mut self, key: String, now: Timestamp) {
-        if self.told.len() >= REMEMBERED {
+        // Of many keys at once none may be forgotten yet: they are not looked through for each of them.
+        if self.told.len() >= REMEMBERED && now >= self.looked + APART {
             self.told.retain(|_, told| now < *told + APART);
+            self.looked = now;
         }
         self.told.insert(key, now);
     }
@@ -162,6 +166,22 @@ mod tests {
         assert!(teller.take_all().is_none() && teller.due().is_none());
         clock.advance(APART);
         assert!(teller.may_tell("a"));
+    }
+
+    #[test]
+    fn many_keys_at_once_are_not_looked_through_for_each_of_them() {
+        let clock = ManualClock::new();
+        let teller = Teller::new(clock.clock());
+        let begun = clock.now();
+        let tell = |name: &str, keys: usize| {
+            (0..keys).for_each(|key| assert!(teller.may_tell(&format!("{name}:{key}"))));
+        };
+        tell("first", REMEMBERED * 4);
+        assert!(teller.state.lock().looked <= begun + APART);
+        clock.advance(APART);
+        tell("second", REMEMBERED);
+        let state = teller.state.lock();
+        assert_eq!((state.looked, state.told.len()), (clock.now(), REMEMBERED));
     }
 
     #[test]
