@@ -96,6 +96,12 @@ impl CacheError {
         Self::new(ErrorKind::Load, format!("the loader panicked: {}", panic_message(payload)))
     }
 
+    /// A load that ended in a panic outside its loader.
+    pub(crate) fn backend_panicked(payload: &(dyn Any + Send)) -> Self {
+        let message = format!("the load panicked beside its loader: {}", panic_message(payload));
+        Self::new(ErrorKind::Load, message).with_retryable(true)
+    }
+
     /// Names the key it happened to, unless one is named already.
     #[must_use]
     pub fn with_key(mut self, key: &str) -> Self {

@@ -123,6 +123,15 @@ macro_rules! __forward_cache_service_only {
                 let $this = self;
                 $crate::CacheService::peek_for($inner, key, policy)
             }
+            #[inline(always)]
+            fn peek_value_for(
+                &self,
+                key: &str,
+                policy: &$crate::Policy,
+            ) -> Option<$crate::Entry> {
+                let $this = self;
+                $crate::CacheService::peek_value_for($inner, key, policy)
+            }
         }
     };
 }

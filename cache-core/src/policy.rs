@@ -127,12 +127,14 @@ impl Policy {
 
     /// Starts a refresh on the first read after this fraction of the TTL; that read and those
     /// after it get the value that is there. Between 0 and 1, both excluded; anything else turns
-    /// it off.
+    /// it off. With `jitter` it is never before that fraction of the time that the value really lives.
     #[must_use]
     pub fn refresh_ahead(self, fraction: f64) -> Self {
         let on = fraction > 0.0 && fraction < 1.0;
+        // What is nearly nothing or all is rounded to neither.
+        let (least, most) = (Fraction(1), Fraction(Fraction::WHOLE as u32 - 1));
         let refresh_ahead =
-            if on { Fraction::new(fraction).max(Fraction(1)) } else { Fraction::default() };
+            if on { Fraction::new(fraction).clamp(least, most) } else { Fraction::default() };
         Self { refresh_ahead, ..self }
     }
 
@@ -217,7 +219,8 @@ impl Policy {
         let ttl = self.time_to_live().unwrap_or(default_ttl);
         let ahead = self.refresh_ahead.get();
         let rest = match self.time_held_locally() {
-            _ if !entry.is_cut() => ttl.mul_f64(1.0 - ahead),
+            // Of the shortest life that jitter gives: what lives longer is not due at its birth.
+            _ if !entry.is_cut() => ttl.mul_f64((1.0 - ahead) * (1.0 - self.jitter_fraction())),
             Some(local) => local.saturating_sub(ttl.mul_f64(ahead)),
             None => Duration::ZERO,
         };
@@ -302,6 +305,41 @@ mod tests {
             let ahead = Policy::default().refresh_ahead(fraction / 2.0);
             assert!(ahead.refreshes_ahead());
         }
+    }
+
+    /// As far before the end of the least life as it would be without jitter.
+    #[test]
+    fn with_jitter_nothing_is_due_before_its_fraction_of_what_it_lives() {
+        let second = Duration::from_secs(1);
+        for (jitter, ahead) in [(1.0, 0.1), (0.5, 0.3), (0.1, 0.8), (0.0, 0.5)] {
+            let policy = Policy::ttl(100 * second).jitter(jitter).refresh_ahead(ahead);
+            for percent in 0..100 {
+                let lives = 100.0 * (1.0 - jitter * f64::from(percent) / 100.0);
+                let begun = Timestamp::from_micros(1_000_000_000);
+                let until = begun + Duration::from_secs_f64(lives);
+                let entry = Entry::restore(Some(b"1".to_vec()), until, until);
+                let due = |part: f64| {
+                    let now = begun + Duration::from_secs_f64(lives * part);
+                    policy.wants_refresh(&entry, now, second)
+                };
+                assert!(!due(ahead - 0.001), "{policy:?} of {lives} s");
+                assert!(jitter == 1.0 || due(0.999), "{policy:?} of {lives} s");
+            }
+            let without = policy.clone().jitter(0.0);
+            let until = Timestamp::from_micros(100_000_000);
+            let entry = Entry::restore(Some(b"1".to_vec()), until, until);
+            let at = |part: f64| Timestamp::ZERO + 100 * second.mul_f64(part);
+            assert!(!without.wants_refresh(&entry, at(ahead - 0.001), second));
+            assert!(without.wants_refresh(&entry, at(ahead + 0.001), second));
+        }
+    }
+
+    #[test]
+    fn a_fraction_that_is_nearly_all_is_not_all() {
+        let policy = Policy::ttl(Duration::MAX).refresh_ahead(1.0 - f64::EPSILON);
+        let policy = policy.local_ttl(Duration::from_secs(1));
+        assert!(policy.refresh_ahead < Fraction::new(1.0));
+        assert!(Duration::MAX.mul_f64(policy.refresh_ahead.get()) < Duration::MAX);
     }
 
     #[test]

@@ -16,8 +16,10 @@ use crate::{CacheError, CacheService, Entry, Policy, Timestamp};
 pub(crate) trait Wish {
     /// Whether every fresh value will: none has to be looked at for its age.
     fn takes_any(&self) -> bool;
-    /// The entry that will do, if this process holds it.
-    fn find<S: CacheService + ?Sized>(&self, cache: &S, key: &str) -> Option<Entry>;
+    /// The entry that will do, if this process holds it; `absent`: one that says so, too.
+    fn find<S>(&self, cache: &S, key: &str, absent: bool) -> Option<Entry>
+    where
+        S: CacheService + ?Sized;
 }
 
 /// Any fresh one.
@@ -29,8 +31,11 @@ impl Wish for Any {
         true
     }
 
-    fn find<S: CacheService + ?Sized>(&self, cache: &S, key: &str) -> Option<Entry> {
-        cache.peek(key)
+    fn find<S>(&self, cache: &S, key: &str, absent: bool) -> Option<Entry>
+    where
+        S: CacheService + ?Sized,
+    {
+        cache.peek(key).filter(|entry| absent || !entry.is_absent())
     }
 }
 
@@ -41,8 +46,11 @@ impl Wish for Policy {
         !self.refreshes_ahead()
     }
 
-    fn find<S: CacheService + ?Sized>(&self, cache: &S, key: &str) -> Option<Entry> {
-        cache.peek_for(key, self)
+    fn find<S>(&self, cache: &S, key: &str, absent: bool) -> Option<Entry>
+    where
+        S: CacheService + ?Sized,
+    {
+        if absent { cache.peek_for(key, self) } else { cache.peek_value_for(key, self) }
     }
 }
 
@@ -107,9 +115,7 @@ where
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<A, CacheError>> {
         let (cache, key) = (self.cache, self.key);
         if let Some((wish, fetch)) = self.begun.take() {
-            let find =
-                || wish.find(cache, key).filter(|entry| A::TAKES_ABSENT || !entry.is_absent());
-            if let Some(value) = held(cache, key, find) {
+            if let Some(value) = held(cache, key, || wish.find(cache, key, A::TAKES_ABSENT)) {
                 return Poll::Ready(value.and_then(|value| A::of(value, key)));
             }
             self.fetching = Some(Box::pin(fetch(cache, key, wish)));

@@ -61,4 +61,10 @@ pub trait CacheService: CacheStore {
     fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
         if policy.refreshes_ahead() { None } else { self.peek(key) }
     }
+
+    /// As [`peek_for`](Self::peek_for), for a caller to whom "absent" is no answer: that is left out,
+    /// and not counted as a hit.
+    fn peek_value_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        self.peek_for(key, policy).filter(|entry| !entry.is_absent())
+    }
 }

@@ -15,8 +15,10 @@ pub(crate) enum Outcome {
     Found(Entry),
     /// The loader made it.
     Loaded(Entry),
-    /// The load failed, panicked, was given up or was not to be tried yet.
+    /// The load failed, panicked or was given up.
     Failed(CacheError),
+    /// It was not tried, for a reason that need not hold for all that wait.
+    NotTried(CacheError),
 }
 
 #[derive(Default)]
@@ -25,17 +27,36 @@ struct State {
     /// stale within its window, or fresh but due for a refresh.
     interim: Option<Entry>,
     outcome: Option<Outcome>,
+    /// How often it has changed.
+    version: u64,
+}
+
+impl State {
+    fn change(&mut self, change: impl FnOnce(&mut Self)) {
+        change(self);
+        self.version += 1;
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The task that loads: one for all the flights that it ends.
 pub(crate) struct Task {
+    id: u64,
     /// When it will have come further, if it is run at all and what it calls keeps to its time.
     ends: AtomicU64,
 }
 
 impl Task {
     pub(crate) fn new(ends: Timestamp) -> Arc<Self> {
-        Arc::new(Self { ends: AtomicU64::new(ends.as_micros()) })
+        Arc::new(Self { id: next_id(), ends: AtomicU64::new(ends.as_micros()) })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// It has come further: what it does now ends by `ends`.
@@ -67,9 +88,7 @@ impl flights::Flight for Flight {
 impl Flight {
     /// One that `task` ends.
     pub(crate) fn new(task: Arc<Task>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Inner { id, task, state: watch::Sender::new(State::default()) }))
+        Self(Arc::new(Inner { id: next_id(), task, state: watch::Sender::new(State::default()) }))
     }
 
     /// The task that loads.
@@ -79,7 +98,7 @@ impl Flight {
 
     /// Lets waiters serve `entry` if their policy allows, while the load goes on.
     pub(crate) fn offer(&self, entry: Entry) {
-        self.0.state.send_modify(|state| state.interim = Some(entry));
+        self.0.state.send_modify(|state| state.change(|state| state.interim = Some(entry)));
     }
 
     /// What was offered.
@@ -87,19 +106,38 @@ impl Flight {
         self.0.state.borrow().interim.clone()
     }
 
+    pub(crate) fn has_landed(&self) -> bool {
+        self.0.state.borrow().outcome.is_some()
+    }
+
+    /// How often it has changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.0.state.borrow().version
+    }
+
     pub(crate) fn watch(&self) -> Watch {
         Watch(self.0.state.subscribe())
     }
+}
+
+/// What a waiter has seen of a flight.
+pub(crate) struct Seen {
+    /// An entry to serve meanwhile.
+    pub(crate) interim: Option<Entry>,
+    pub(crate) outcome: Option<Outcome>,
+    /// The flight's, then.
+    pub(crate) version: u64,
 }
 
 /// A waiter's view of a flight.
 pub(crate) struct Watch(watch::Receiver<State>);
 
 impl Watch {
-    /// What the flight has by now: an interim entry, an outcome.
-    pub(crate) fn look(&mut self) -> (Option<Entry>, Option<Outcome>) {
+    /// What the flight has by now.
+    pub(crate) fn look(&mut self) -> Seen {
         let state = self.0.borrow_and_update();
-        (state.interim.clone(), state.outcome.clone())
+        let State { interim, outcome, version } = &*state;
+        Seen { interim: interim.clone(), outcome: outcome.clone(), version: *version }
     }
 
     /// Waits until there is something new to look at.
@@ -140,7 +178,8 @@ impl Landing {
     fn finish(&mut self, outcome: Outcome) {
         self.landed = true;
         self.flights.land(&self.key, self.flight.0.id);
-        self.flight.0.state.send_modify(|state| state.outcome = Some(outcome));
+        let state = &self.flight.0.state;
+        state.send_modify(|state| state.change(|state| state.outcome = Some(outcome)));
     }
 }
 

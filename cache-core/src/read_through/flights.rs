@@ -5,7 +5,7 @@
 //! 1. Per key at most one flight can be joined.
 //! 2. A flight that was detached, or has landed, is never joined afterwards.
 //! 3. Landing an old flight never takes a newer one of the same key away.
-//! 4. With no load under way the registry is empty.
+//! 4. With no load under way the registry is empty, and as small as if there never had been many.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -17,6 +17,8 @@ use crate::sync::Mutex;
 
 /// A power of two: more than the threads that miss at the same moment.
 const SHARDS: usize = 64;
+/// How much room an empty shard keeps. A call for a million keys needs more, once.
+const ROOM: usize = 256;
 
 /// One load under way, told from every other by its id.
 pub(crate) trait Flight: Clone {
@@ -66,23 +68,36 @@ impl<F: Flight> Flights<F> {
         let mut shard = self.shard(key).lock();
         if shard.get(key).is_some_and(|flight| flight.id() == id) {
             shard.remove(key);
+            shrink(&mut shard);
         }
     }
 
     /// Lets nobody join the flight for `key` any more.
     pub(crate) fn detach(&self, key: &str) {
-        self.shard(key).lock().remove(key);
+        let mut shard = self.shard(key).lock();
+        let detached = shard.remove(key);
+        shrink(&mut shard);
+        drop((shard, detached));
     }
 
     /// Lets nobody join the flights whose key is `selected` any more.
     pub(crate) fn detach_where(&self, selected: impl Fn(&str) -> bool) {
         for shard in &self.shards {
-            shard.lock().retain(|key, _| !selected(key));
+            let mut shard = shard.lock();
+            shard.retain(|key, _| !selected(key));
+            shrink(&mut shard);
         }
     }
 
     /// How many flights can be joined.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+/// Gives back what a shard needed when it was full.
+fn shrink<F>(shard: &mut Shard<F>) {
+    if shard.is_empty() && shard.capacity() > 2 * ROOM {
+        shard.shrink_to(ROOM);
     }
 }

@@ -11,20 +11,17 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 
-use super::chain::{self, Chain};
+use super::chain;
 use super::counters::{Source, bump};
-use super::flight::{Flight, Landing, Outcome, Task, Watch};
-use super::flights::{Boarding, Flight as _};
+use super::flight::{Flight, Landing, Outcome, Task};
+use super::flights::Boarding;
 use super::look_up::{Lookup, Wanted};
 use super::spans::{Ended, Loaded};
+use super::waiting::{From, Unserved, Waited};
 use super::{Inner, ReadThrough};
 use crate::{
     CacheError, CacheStore, Entry, ErrorKind, Lease, Loader, Policy, Timestamp, check_key,
 };
-
-/// How long a task that loads is waited for when its time is over. If the whole process stood still
-/// meanwhile, it has its turn before anyone gives it up.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// How often the store is called at most between the end of a stage's time and that of the stage.
 pub(super) const CALLS: u32 = 4;
@@ -39,19 +36,6 @@ pub(super) enum Held {
     Stale(Entry),
     /// Nothing this caller can use.
     Nothing,
-}
-
-/// What a waiter got.
-pub(super) struct Waited {
-    pub(super) entry: Entry,
-    pub(super) from: From,
-}
-
-/// Where it got it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
-    Load,
-    Store(Source),
 }
 
 impl<S: CacheStore> ReadThrough<S> {
@@ -80,11 +64,19 @@ impl<S: CacheStore> ReadThrough<S> {
                     Held::Stale(entry) => Some(entry),
                     Held::Nothing => None,
                 };
-                let (flight, joined) = self.start_or_join(key, policy, &mut loader)?;
-                let waited = self.0.wait(key, &flight, held, policy, soft_until).await;
-                match waited {
+                let (flight, joined) = match self.start_or_join(key, policy, &mut loader) {
+                    Ok(boarded) => boarded,
+                    Err(error) => {
+                        // What cannot be refreshed can be served.
+                        let served = held.map(|entry| self.0.served(entry, Source::Local));
+                        return served.ok_or(error);
+                    }
+                };
+                match self.0.wait(key, &flight, held, policy, soft_until).await {
                     // Joined the load of a caller to whom "absent" is an answer: load again.
                     Ok(waited) if !takes.accepts(&waited.entry) && loader.is_some() => {}
+                    // Joined one that was not tried, for a reason that is not this caller's.
+                    Err(Unserved::NotTried(_)) if loader.is_some() => {}
                     waited => return self.0.counted(waited, joined),
                 }
             }
@@ -101,14 +93,13 @@ impl<S: CacheStore> ReadThrough<S> {
         let runtime = runtime()?;
         let lead = || Flight::new(self.0.task(policy));
         match self.0.flights.board(key, lead) {
-            Boarding::Joined(flight) => chain::check(key, &flight).map(|()| (flight, true)),
+            Boarding::Joined(flight) => Ok((flight, true)),
             Boarding::Led(key, flight) => {
                 let landing = Landing::new(&self.0.flights, key, flight.clone());
                 if let Some(loader) = loader.take() {
-                    let chain = Chain::extend([&flight]);
                     let inner = Arc::clone(&self.0);
                     let span = self.0.load_span(Loaded::Key(landing.key()));
-                    let task = inner.fly(landing, policy.clone(), loader, chain);
+                    let task = inner.fly(landing, policy.clone(), loader);
                     // Owned by the flight: it ends by itself, within the load's budget.
                     drop(runtime.spawn(span.around(task)));
                 }
@@ -165,114 +156,10 @@ impl<S: CacheStore> Inner<S> {
         }
     }
 
-    /// When a caller that can have a stale value takes it: at once if no soft timeout is set.
-    pub(super) fn soft_deadline(&self, policy: &Policy) -> Timestamp {
-        policy.patience().map_or(Timestamp::ZERO, |soft| self.clock.now() + soft)
-    }
-
-    /// Waits for `flight`, the load of `key`; a stale entry (`held`, or found by the flight) answers
-    /// after the soft timeout, or if the load fails.
-    ///
-    /// Waiters bound themselves: the task that loads keeps to its time only if it is run, and its
-    /// runtime may stand still while theirs does not.
-    pub(super) async fn wait(
-        &self,
-        key: &str,
-        flight: &Flight,
-        held: Option<Entry>,
-        policy: &Policy,
-        soft_until: Timestamp,
-    ) -> Result<Waited, CacheError> {
-        let mut watch = flight.watch();
-        let mut overdue = false;
-        loop {
-            let (interim, outcome) = watch.look();
-            let fallback = self.fallback(interim, held.as_ref(), policy);
-            let error = match outcome {
-                Some(Outcome::Found(entry)) => {
-                    return Ok(Waited { entry, from: From::Store(Source::Remote) });
-                }
-                Some(Outcome::Loaded(entry)) => return Ok(Waited { entry, from: From::Load }),
-                Some(Outcome::Failed(error)) => error,
-                None if overdue => {
-                    // The next caller loads.
-                    self.flights.land(key, flight.id());
-                    overdue_load(key)
-                }
-                None => {
-                    let until = match fallback {
-                        Some(fallback)
-                            if !self.clock.is_before(soft_until)
-                                || self.clock.is_before(fallback.entry.fresh_until()) =>
-                        {
-                            return Ok(fallback);
-                        }
-                        Some(_) => soft_until,
-                        None => Timestamp::MAX,
-                    };
-                    // Apart, so that who need not wait has no room for the timers.
-                    overdue = self.progress(&mut watch, flight.task(), until).boxed().await;
-                    continue;
-                }
-            };
-            return fallback.ok_or(error);
-        }
-    }
-
-    /// What may be served while the load goes on, or if it fails.
-    fn fallback(
-        &self,
-        interim: Option<Entry>,
-        held: Option<&Entry>,
-        policy: &Policy,
-    ) -> Option<Waited> {
-        if interim.is_none() && held.is_none() {
-            return None;
-        }
-        let now = self.clock.now();
-        let candidates = (interim.map(|entry| (entry, Source::Remote)).into_iter())
-            .chain(held.cloned().map(|entry| (entry, Source::Local)));
-        let mut served = candidates.filter(|(entry, _)| policy.serves(entry, now));
-        served.next().map(|(entry, source)| Waited { entry, from: From::Store(source) })
-    }
-
-    /// Waits until there is something new to look at, or until `until`. Or else until the task that
-    /// loads is overdue: then it is true.
-    async fn progress(&self, watch: &mut Watch, task: &Task, until: Timestamp) -> bool {
-        let time = async {
-            tokio::select! {
-                biased;
-                () = self.clock.sleep_until(until) => false,
-                () = self.overdue(task) => true,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = watch.changed() => false,
-            // A runtime without timers makes them panic.
-            overdue = AssertUnwindSafe(time).catch_unwind() => match overdue {
-                Ok(overdue) => overdue,
-                Err(_) => watch.changed().map(|()| false).await,
-            },
-        }
-    }
-
-    /// Waits until `task` should long have come further.
-    async fn overdue(&self, task: &Task) {
-        loop {
-            let ends = task.ends();
-            self.clock.guard_until(ends).await;
-            self.clock.guard_until(self.clock.now() + GRACE).await;
-            if task.ends() == ends {
-                return;
-            }
-        }
-    }
-
     /// Counts a waiter's result as the hit or miss it is.
     pub(super) fn counted(
         &self,
-        waited: Result<Waited, CacheError>,
+        waited: Result<Waited, Unserved>,
         joined: bool,
     ) -> Result<Entry, CacheError> {
         match waited {
@@ -281,7 +168,7 @@ impl<S: CacheStore> Inner<S> {
                 self.counters.miss(joined);
                 Ok(entry)
             }
-            Err(error) => {
+            Err(Unserved::Failed(error) | Unserved::NotTried(error)) => {
                 self.counters.miss(joined);
                 Err(error)
             }
@@ -298,12 +185,17 @@ impl<S: CacheStore> Inner<S> {
     }
 }
 
-/// For whoever waits for a load that does not come to its end.
 #[cold]
-fn overdue_load(key: &str) -> CacheError {
-    let message = "the load has not ended in its time: the task that loads is not being run, or the \
-                   backend does not answer";
-    CacheError::new(ErrorKind::Timeout, message).with_key(key)
+fn given_up() -> CacheError {
+    let message = "the load took longer than its load_timeout and was given up";
+    CacheError::new(ErrorKind::Timeout, message)
+}
+
+/// A runtime without timers makes them panic.
+#[cold]
+fn no_timers() -> CacheError {
+    let message = "a load needs a tokio runtime with timers: build it with `enable_time`";
+    CacheError::new(ErrorKind::Config, message)
 }
 
 // The loading task's side.
@@ -325,28 +217,34 @@ impl<S: CacheStore> Inner<S> {
         landing: Landing,
         policy: Policy,
         loader: Loader,
-        chain: Arc<Chain>,
     ) -> impl Future<Output = Ended> + Send {
         async move {
-            let deadline = self.clock.now() + policy.load_budget();
-            let takes = loader.acceptance();
-            let (flight, key) = (landing.flight(), landing.key());
-            flight.task().renew(deadline + self.time_for(CALLS));
-            let wanted = Wanted { flight, key, policy: &policy, takes, deadline };
-            let outcome = match self.look_up(wanted).await {
-                Lookup::Fresh(entry) => Outcome::Found(entry),
-                Lookup::Refused(error) => Outcome::Failed(error),
-                Lookup::Missing(lease) => {
-                    let until = self.clock.now() + policy.load_budget();
-                    flight.task().renew(until + self.time_for(CALLS));
-                    let loaded = self.call(chain.scope(loader.run()), until).await;
-                    self.conclude(&landing, &policy, lease, loaded).await
-                }
-            };
+            let flight = AssertUnwindSafe(self.outcome(&landing, &policy, loader)).catch_unwind();
+            let outcome = flight.await.unwrap_or_else(|payload| {
+                let error = CacheError::backend_panicked(&*payload).with_key(landing.key());
+                Outcome::Failed(error)
+            });
             let ended = Ended::of(&outcome);
             landing.land(outcome);
             ended
         }
+    }
+
+    async fn outcome(&self, landing: &Landing, policy: &Policy, loader: Loader) -> Outcome {
+        let deadline = self.clock.now() + policy.load_budget();
+        let takes = loader.acceptance();
+        let (flight, key) = (landing.flight(), landing.key());
+        flight.task().renew(deadline + self.time_for(CALLS));
+        let lease = match self.look_up(Wanted { flight, key, policy, takes, deadline }).await {
+            Lookup::Fresh(entry) => return Outcome::Found(entry),
+            Lookup::Refused(error) => return Outcome::Failed(error),
+            Lookup::NotTried(error) => return Outcome::NotTried(error),
+            Lookup::Missing(lease) => lease,
+        };
+        let until = self.clock.now() + policy.load_budget();
+        flight.task().renew(until + self.time_for(CALLS));
+        let loaded = self.call(chain::scope(flight.task(), loader.run()), until).await;
+        self.conclude(landing, policy, lease, loaded).await
     }
 
     /// Runs a loader until `deadline`, a panic being an error.
@@ -361,9 +259,8 @@ impl<S: CacheStore> Inner<S> {
         let loaded = tokio::select! {
             biased;
             loaded = AssertUnwindSafe(loader).catch_unwind() => loaded,
-            () = self.clock.sleep_until(deadline) => {
-                let message = "the load took longer than its load_timeout and was given up";
-                Ok(Err(CacheError::new(ErrorKind::Timeout, message)))
+            passed = AssertUnwindSafe(self.clock.sleep_until(deadline)).catch_unwind() => {
+                Ok(Err(passed.map_or_else(|_| no_timers(), |()| given_up())))
             }
         };
         let loaded = loaded.unwrap_or_else(|payload| Err(CacheError::panicked(&*payload)));

@@ -18,6 +18,8 @@ pub(super) enum Lookup {
     Missing(Option<Lease>),
     /// Do not load now.
     Refused(CacheError),
+    /// Not to be loaded for this caller; another may.
+    NotTried(CacheError),
 }
 
 /// What a load learned when it asked for its lease.
@@ -161,7 +163,7 @@ impl<S: CacheStore> Inner<S> {
         }
         let message = "the last refresh failed; the next is not to be tried yet";
         let error = CacheError::new(ErrorKind::Load, message).with_key(key).with_retryable(true);
-        Some(Lookup::Refused(error))
+        Some(Lookup::NotTried(error))
     }
 }
 

@@ -5,8 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
+use tokio::runtime::Handle;
 
-use super::chain::{self, Chain};
+use super::chain;
 use super::counters::Source;
 use super::flight::{Flight, Landing, Outcome, Task};
 use super::flights::Boarding;
@@ -27,13 +28,32 @@ const AT_ONCE: usize = 128;
 #[derive(Default)]
 struct Led {
     landings: Vec<Landing>,
-    task: Option<Arc<Task>>,
+    /// The task that will, and where it will run.
+    task: Option<(Arc<Task>, Handle)>,
+}
+
+impl Led {
+    /// Ends what was to be loaded: the call failed before it began. Who has joined meanwhile loads.
+    fn leave(&mut self, error: &CacheError) {
+        for landing in self.landings.drain(..) {
+            let message = "the call that was to load the key failed before it began";
+            let error = CacheError::new(error.kind(), message).with_source(error.clone());
+            let error = error.with_key(landing.key()).with_retryable(true);
+            landing.land(Outcome::NotTried(error));
+        }
+    }
 }
 
 /// What one distinct key waits for.
 enum Slot {
     Served(Entry),
-    Waits { flight: Flight, joined: bool, held: Option<Entry> },
+    Waits {
+        flight: Flight,
+        joined: bool,
+        held: Option<Entry>,
+    },
+    /// For nothing: the call has failed.
+    Unasked,
 }
 
 impl<S: CacheStore> ReadThrough<S> {
@@ -47,6 +67,7 @@ impl<S: CacheStore> ReadThrough<S> {
         let mut order = Vec::new();
         let mut slots = HashMap::with_capacity(keys.len());
         let (mut led, mut due) = (Led::default(), Vec::new());
+        let mut failure = None;
         for key in keys.iter().map(String::as_str) {
             if slots.contains_key(key) {
                 continue;
@@ -57,35 +78,62 @@ impl<S: CacheStore> ReadThrough<S> {
                     due.push(key);
                     Slot::Served(entry)
                 }
-                Held::Stale(entry) => self.board_for_many(key, Some(entry), policy, &mut led)?,
-                Held::Nothing => self.board_for_many(key, None, policy, &mut led)?,
+                Held::Stale(entry) => {
+                    let slot = self.board_for_many(key, Some(entry.clone()), policy, &mut led);
+                    // What cannot be refreshed can be served.
+                    slot.unwrap_or(Slot::Served(entry))
+                }
+                Held::Nothing if failure.is_some() => Slot::Unasked,
+                Held::Nothing => {
+                    let slot = self.board_for_many(key, None, policy, &mut led);
+                    slot.unwrap_or_else(|error| {
+                        failure = Some(error);
+                        Slot::Unasked
+                    })
+                }
             };
             slots.insert(key, slot);
             order.push(key);
         }
-        if led.landings.is_empty() && order.iter().all(|key| matches!(slots[key], Slot::Served(_)))
-        {
-            for key in due {
-                // The caller has its answers; a refresh that cannot start is no failure.
-                let _ = self.board_for_many(key, None, policy, &mut led);
+        match &failure {
+            Some(error) => led.leave(error),
+            None if order.iter().all(|key| matches!(slots[key], Slot::Served(_))) => {
+                for key in due {
+                    // The caller has its answers; a refresh that cannot start is no failure.
+                    let _ = self.board_for_many(key, None, policy, &mut led);
+                }
             }
+            None => {}
         }
-        self.start_many(led, policy, loader)?;
+        self.start_many(led, policy, loader);
 
         let soft_until = self.0.soft_deadline(policy);
         let mut entries = HashMap::with_capacity(order.len());
         for key in order {
-            let entry = match slots.remove(key) {
-                Some(Slot::Served(entry)) => self.0.served(entry, Source::Local),
-                Some(Slot::Waits { flight, joined, held }) => {
-                    let waited = self.0.wait(key, &flight, held, policy, soft_until).await;
-                    self.0.counted(waited, joined)?
+            match slots.remove(key) {
+                Some(Slot::Served(entry)) => {
+                    entries.insert(key, self.0.served(entry, Source::Local));
                 }
-                None => continue,
-            };
-            entries.insert(key, entry);
+                Some(Slot::Waits { flight, joined, held }) if failure.is_none() => {
+                    let waited = self.0.wait(key, &flight, held, policy, soft_until).await;
+                    match self.0.counted(waited, joined) {
+                        Ok(entry) => drop(entries.insert(key, entry)),
+                        Err(error) => failure = Some(error),
+                    }
+                }
+                // One failure fails the call; the others are counted all the same.
+                Some(Slot::Waits { held: Some(entry), .. }) => {
+                    self.0.served(entry, Source::Local);
+                }
+                Some(Slot::Waits { joined, .. }) => self.0.counters.miss(joined),
+                Some(Slot::Unasked) => self.0.counters.miss(false),
+                None => {}
+            }
         }
-        Ok(keys.iter().filter_map(|key| entries.get(key.as_str()).cloned()).collect())
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(keys.iter().filter_map(|key| entries.get(key.as_str()).cloned()).collect()),
+        }
     }
 
     fn board_for_many(
@@ -95,33 +143,34 @@ impl<S: CacheStore> ReadThrough<S> {
         policy: &Policy,
         led: &mut Led,
     ) -> Result<Slot, CacheError> {
-        let task = &mut led.task;
-        let lead = || {
-            let task = task.get_or_insert_with(|| self.0.task(policy));
-            Flight::new(Arc::clone(task))
-        };
-        match self.0.flights.board(key, lead) {
+        if led.task.is_none() {
+            led.task = Some((self.0.task(policy), runtime()?));
+        }
+        let Led { landings, task: Some((task, _)) } = led else { return Ok(Slot::Unasked) };
+        match self.0.flights.board(key, || Flight::new(Arc::clone(task))) {
             Boarding::Joined(flight) => {
-                chain::check(key, &flight)?;
+                // Before this call loads anything. Who has another answer does not wait.
+                if held.is_none() {
+                    chain::check(key, &flight)?;
+                }
                 Ok(Slot::Waits { flight, joined: true, held })
             }
             Boarding::Led(key, flight) => {
-                led.landings.push(Landing::new(&self.0.flights, key, flight.clone()));
+                landings.push(Landing::new(&self.0.flights, key, flight.clone()));
                 Ok(Slot::Waits { flight, joined: false, held })
             }
         }
     }
 
-    fn start_many(&self, led: Led, policy: &Policy, loader: ManyLoader) -> Result<(), CacheError> {
-        let Led { landings, task: Some(loading) } = led else { return Ok(()) };
-        let runtime = runtime()?;
-        let chain = Chain::extend(landings.iter().map(Landing::flight));
+    fn start_many(&self, led: Led, policy: &Policy, loader: ManyLoader) {
+        let Led { landings, task: Some((loading, runtime)) } = led else { return };
+        if landings.is_empty() {
+            return;
+        }
         let span = self.0.load_span(Loaded::Keys(landings.len()));
-        let inner = Arc::clone(&self.0);
-        let task = inner.fly_many(landings, loading, policy.clone(), loader, chain);
+        let task = Arc::clone(&self.0).fly_many(landings, loading, policy.clone(), loader);
         // Owned by its flights: it ends by itself, within the load's budget.
         drop(runtime.spawn(span.around(task)));
-        Ok(())
     }
 }
 
@@ -133,7 +182,6 @@ impl<S: CacheStore> Inner<S> {
         task: Arc<Task>,
         policy: Policy,
         loader: ManyLoader,
-        chain: Arc<Chain>,
     ) -> Ended {
         let deadline = self.clock.now() + policy.load_budget();
         let missing = self.look_up_many(led, &task, &policy, deadline).await;
@@ -143,7 +191,7 @@ impl<S: CacheStore> Inner<S> {
         let keys = missing.iter().map(|(landing, _)| landing.key().to_owned()).collect();
         let until = self.clock.now() + policy.load_budget();
         task.renew(until + self.time_for(calls_for(missing.len())));
-        let mut loaded = self.call(chain.scope(loader.run(keys)), until).await;
+        let mut loaded = self.call(chain::scope(&task, loader.run(keys)), until).await;
         let ended = loaded.as_ref().map_or_else(Ended::failed, |_| Ended::Loaded);
         let conclude = missing.into_iter().map(|(landing, lease)| {
             let own = match &mut loaded {
@@ -309,6 +357,7 @@ fn settle(landing: Landing, done: Lookup, missing: &mut Vec<(Landing, Option<Lea
     match done {
         Lookup::Fresh(entry) => landing.land(Outcome::Found(entry)),
         Lookup::Refused(error) => landing.land(Outcome::Failed(error)),
+        Lookup::NotTried(error) => landing.land(Outcome::NotTried(error)),
         Lookup::Missing(lease) => missing.push((landing, lease)),
     }
 }

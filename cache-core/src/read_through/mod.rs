@@ -41,6 +41,7 @@ mod spans;
 mod throttle;
 #[cfg(feature = "metrics")]
 mod times;
+mod waiting;
 
 pub use builder::ReadThroughBuilder;
 #[cfg(feature = "metrics")]
@@ -342,16 +343,30 @@ impl<S: CacheStore> CacheService for ReadThrough<S> {
 
     #[inline]
     fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
-        if !policy.refreshes_ahead() {
-            return self.peek(key);
-        }
-        let entry = self.0.store.peek(key)?;
-        let now = self.0.clock.now();
-        if !entry.is_fresh(now) || policy.wants_refresh(&entry, now, self.0.default_ttl) {
-            return None;
-        }
+        let entry = self.0.peek_for(key, policy)?;
         self.0.counters.hit(&entry, Source::Local);
         Some(entry)
+    }
+
+    #[inline]
+    fn peek_value_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        let entry = self.0.peek_for(key, policy).filter(|entry| !entry.is_absent())?;
+        self.0.counters.hit(&entry, Source::Local);
+        Some(entry)
+    }
+}
+
+impl<S: CacheStore> Inner<S> {
+    /// What the process holds, if a load under `policy` would just return it.
+    #[inline]
+    fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        if !policy.refreshes_ahead() {
+            return self.near(|store| store.peek_fresh(key));
+        }
+        let entry = self.store.peek(key)?;
+        let now = self.clock.now();
+        let due = || policy.wants_refresh(&entry, now, self.default_ttl);
+        (entry.is_fresh(now) && !due()).then_some(entry)
     }
 }
 

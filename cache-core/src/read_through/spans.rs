@@ -33,7 +33,7 @@ impl Ended {
         match outcome {
             Outcome::Found(_) => Self::Found,
             Outcome::Loaded(_) => Self::Loaded,
-            Outcome::Failed(error) => Self::failed(error),
+            Outcome::Failed(error) | Outcome::NotTried(error) => Self::failed(error),
         }
     }
 

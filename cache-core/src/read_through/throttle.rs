@@ -1,6 +1,6 @@
 //! Which keys had a refresh fail lately: a fixed table, so that it needs no cleaning.
 //!
-//! A slot holds the last key to fail in it, as 24 bits of its hash, and until when. Another key
+//! A slot holds the last key to fail in it, as 18 bits of its hash, and until when. Another key
 //! may overwrite it: then a refresh is tried early, which is harmless.
 
 use std::hash::BuildHasher;

@@ -241,4 +241,8 @@ impl<S: CacheService> CacheService for FlakyCache<S> {
     fn peek_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
         if self.remote { None } else { self.inner.peek_for(key, policy) }
     }
+
+    fn peek_value_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        if self.remote { None } else { self.inner.peek_value_for(key, policy) }
+    }
 }

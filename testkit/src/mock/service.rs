@@ -199,4 +199,8 @@ impl CacheService for MockCacheService {
         }
         self.peek(key)
     }
+
+    fn peek_value_for(&self, key: &str, policy: &Policy) -> Option<Entry> {
+        self.peek_for(key, policy).filter(|entry| !entry.is_absent())
+    }
 }
