@@ -125,8 +125,9 @@ impl CacheServicesBuilder {
         self
     }
 
-    /// How long the near tier holds an entry at most, at least 1 ms; as long as the entry lives
-    /// unless said otherwise. It never holds one for longer than Redis does.
+    /// How long the near tier has an entry for fresh at most, at least 1 ms; as long as the entry is
+    /// unless said otherwise. Where a policy has a stale window, it follows that. No entry is held for
+    /// longer than Redis does, nor for longer than its policy's [`local_ttl`](cache_core::Policy::local_ttl).
     pub fn near_ttl(mut self, ttl: Duration) -> Self {
         self.config.near_ttl = Some(ttl);
         self
@@ -158,9 +159,17 @@ impl CacheServicesBuilder {
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) naming the setting, its value (never that of
-    /// `redis_url`) and what would be right; [`Unavailable`](cache_core::ErrorKind::Unavailable)
+    /// `redis_url`) and what would be right, and for credentials or a database that Redis refuses, or a
+    /// file of certificates that cannot be read; [`Unavailable`](cache_core::ErrorKind::Unavailable)
     /// naming host and port if Redis cannot be reached and
     /// [`start_degraded`](Self::start_degraded) is off.
+    ///
+    /// # Runtime
+    ///
+    /// Call this on the runtime that the process keeps. A task of it frees entries that have expired
+    /// and nobody reads; if it ends before the services do, that task is begun anew on the runtime in
+    /// which [`CacheServices::cache`] is called next, and until then entries are freed with writes and
+    /// with reads that miss. Connections to Redis need the runtime that they were made in.
     ///
     /// # Cancel safety
     ///

@@ -9,7 +9,8 @@ use cache_hybrid::{TierStats, TieredStore};
 use cache_redis::ConnectionStats;
 
 use crate::parts::Parts;
-use crate::{CacheConfig, CacheServicesBuilder, Located, upkeep};
+use crate::upkeep::Upkeep;
+use crate::{CacheConfig, CacheServicesBuilder, Located};
 
 /// The cache and the locks of a process.
 ///
@@ -40,6 +41,7 @@ pub struct CacheServices {
     cache: Arc<dyn CacheService>,
     concurrency: Arc<dyn ConcurrencyService>,
     parts: Parts,
+    upkeep: Upkeep,
     #[cfg(feature = "metrics")]
     meter: Arc<crate::metrics::Meter>,
 }
@@ -47,13 +49,15 @@ pub struct CacheServices {
 impl CacheServices {
     #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is named"))]
     pub(crate) fn new(parts: Parts, config: &CacheConfig) -> Self {
-        upkeep::start(&parts.cache);
+        let upkeep = Upkeep::default();
+        upkeep.ensure(&parts.cache);
         Self {
             cache: parts.cache.service(),
             concurrency: parts.locks.service(),
             #[cfg(feature = "metrics")]
             meter: Arc::new(crate::metrics::Meter::new(config)),
             parts,
+            upkeep,
         }
     }
 
@@ -63,7 +67,8 @@ impl CacheServices {
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) naming the variable, its value (never that of
-    /// `REDIS_URL`, which may hold a password) and what would be right;
+    /// `REDIS_URL`, which may hold a password) and what would be right, and for credentials or a database
+    /// that Redis refuses, or a file of certificates that cannot be read;
     /// [`Unavailable`](cache_core::ErrorKind::Unavailable) naming host and port if Redis cannot be
     /// reached, unless `CACHE_START_DEGRADED` allows to start without.
     ///
@@ -88,7 +93,8 @@ impl CacheServices {
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) naming the setting, its value (never that of
-    /// `redis_url`) and what would be right; [`Unavailable`](cache_core::ErrorKind::Unavailable)
+    /// `redis_url`) and what would be right, and for credentials or a database that Redis refuses, or a
+    /// file of certificates that cannot be read; [`Unavailable`](cache_core::ErrorKind::Unavailable)
     /// naming host and port if Redis cannot be reached, unless `start_degraded` allows to start without.
     ///
     /// # Cancel safety
@@ -113,8 +119,12 @@ impl CacheServices {
     }
 
     /// The cache. Every call returns a handle to the same one.
+    ///
+    /// Called within a runtime, it also has expired entries freed again if the runtime that the services
+    /// were built in is gone: see [`build`](CacheServicesBuilder::build).
     #[must_use]
     pub fn cache(&self) -> Arc<dyn CacheService> {
+        self.upkeep.ensure(&self.parts.cache);
         Arc::clone(&self.cache)
     }
 
@@ -253,6 +263,7 @@ impl CacheServices {
     /// ```
     #[cfg(feature = "metrics")]
     pub fn publish_metrics(&self) {
+        self.upkeep.ensure(&self.parts.cache);
         self.meter.publish(&self.parts);
     }
 

@@ -1,15 +1,17 @@
 //! Frees what has expired and nobody reads any more, in a process that writes little, too.
 //!
 //! The stores do it themselves with writes and missed reads. A task does the rest: [`PARTS`] steps of
-//! some microseconds each, [`PAUSE`] apart. It ends when nobody uses the cache any more.
+//! some microseconds each, [`PAUSE`] apart. It ends when nobody uses the cache any more, or with the
+//! runtime that it was begun on; then it is begun anew where the services are asked for the cache.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use cache_core::{CacheStore, ReadThrough};
 use cache_moka::MokaStore;
 use cache_quick::QuickStore;
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::parts::{Cache, Near};
@@ -36,20 +38,32 @@ impl Sweep for MokaStore {
     }
 }
 
-/// Starts it for what `cache` holds in the process.
-pub(crate) fn start(cache: &Cache) {
-    let Ok(runtime) = Handle::try_current() else { return };
-    match cache {
-        Cache::Quick(cache) => drop(runtime.spawn(while_shared(cache.engine().clone()))),
-        Cache::Moka(cache) => drop(runtime.spawn(while_shared(cache.engine().clone()))),
-        Cache::Hybrid(_, Near::Quick(store)) => {
-            drop(runtime.spawn(while_there(Arc::downgrade(store))));
+/// The task.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Upkeep(Arc<Mutex<Option<AbortHandle>>>);
+
+impl Upkeep {
+    /// Has it run for what `cache` holds in the process, unless it does: on the caller's runtime.
+    pub(crate) fn ensure(&self, cache: &Cache) {
+        // If it is locked somebody else sees to it at this moment.
+        let Ok(mut task) = self.0.try_lock() else { return };
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            *task = start(cache);
         }
-        Cache::Hybrid(_, Near::Moka(store)) => {
-            drop(runtime.spawn(while_there(Arc::downgrade(store))));
-        }
-        Cache::Hybrid(_, Near::None) => {}
     }
+}
+
+/// `None`: outside a runtime, or where nothing is held in the process.
+fn start(cache: &Cache) -> Option<AbortHandle> {
+    let runtime = Handle::try_current().ok()?;
+    let task = match cache {
+        Cache::Quick(cache) => runtime.spawn(while_shared(cache.engine().clone())),
+        Cache::Moka(cache) => runtime.spawn(while_shared(cache.engine().clone())),
+        Cache::Hybrid(_, Near::Quick(store)) => runtime.spawn(while_there(Arc::downgrade(store))),
+        Cache::Hybrid(_, Near::Moka(store)) => runtime.spawn(while_there(Arc::downgrade(store))),
+        Cache::Hybrid(_, Near::None) => return None,
+    };
+    Some(task.abort_handle())
 }
 
 async fn while_shared<S: CacheStore + Sweep>(engine: ReadThrough<S>) {

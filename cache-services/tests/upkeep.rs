@@ -34,6 +34,19 @@ async fn p9_expired_entries_are_freed_by_themselves_in_moka() {
     frees_what_expires(CacheServices::builder().memory(MemoryBackend::Moka)).await;
 }
 
+/// As a static that several `#[tokio::test]`s share is.
+#[test]
+fn p9_expired_entries_are_freed_although_the_runtime_that_built_the_services_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // It ends with the statement.
+    let services = runtime().block_on(CacheServices::builder().build()).unwrap();
+    runtime().block_on(async {
+        let cache = services.cache();
+        cache.set("k", &1, Duration::from_secs(1)).await.unwrap();
+        eventually(|| cache.stats().entries == 0).await;
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_expired_entries_are_freed_by_themselves_in_front_of_redis() {
     let server = RedisServer::start();
