@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cache_core::{FencingToken, LockErrorKind, LockGuard, LockInfo, LockOptions};
 
-use super::LockHarness;
+use super::{LockCapability, LockHarness};
 
 /// `inspect` names the holder, its token and its time, and counts those who wait.
 pub async fn inspect_tells_who_holds_and_how_many_wait(h: LockHarness) {
@@ -20,10 +20,27 @@ pub async fn inspect_tells_who_holds_and_how_many_wait(h: LockHarness) {
     assert_eq!((&*info.key, info.waiters), (&*key, 1));
     assert_eq!(info.fencing_token, guard.fencing_token());
     assert!(!info.holder.is_empty());
-    assert!(info.remaining > Duration::ZERO && info.remaining <= lease, "{info:?}");
+    assert!(info.remaining > Duration::ZERO, "{info:?}");
+    assert!(info.remaining <= lease || !h.declares(LockCapability::Leases), "{info:?}");
     assert!(info.held_for >= Duration::from_millis(20), "{info:?}");
     guard.release().await.unwrap();
     waiter.await.unwrap();
+}
+
+/// Keys that no lock can have are refused by `inspect`.
+pub async fn inspect_refuses_keys_that_no_lock_has(h: LockHarness) {
+    for key in ["", &"x".repeat(1025)] {
+        let error = h.service.inspect(key).await.unwrap_err();
+        assert_eq!(error.kind(), LockErrorKind::InvalidKey);
+    }
+}
+
+/// Likewise by `force_release`.
+pub async fn force_release_refuses_keys_that_no_lock_has(h: LockHarness) {
+    for key in ["", &"x".repeat(1025)] {
+        let error = h.service.force_release(key, FencingToken(1)).await.unwrap_err();
+        assert_eq!(error.kind(), LockErrorKind::InvalidKey);
+    }
 }
 
 /// `list` names what is held, no more than is asked for, and nothing at rest.
@@ -50,6 +67,18 @@ pub async fn list_names_what_is_held(h: LockHarness) {
         guard.release().await.unwrap();
     }
     assert_eq!(listed(usize::MAX).await, []);
+}
+
+/// `force_release` frees a lock that nobody waits for, and its holder has lost it.
+pub async fn force_release_frees_the_lock(h: LockHarness) {
+    let key = h.key("freed");
+    let guard = h.hold(&key).await;
+    assert!(h.service.force_release(&key, guard.fencing_token()).await.unwrap());
+    assert_eq!(guard.lost().await.kind(), LockErrorKind::LeaseLost);
+    let next = h.hold(&key).await;
+    assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
+    next.check().unwrap();
+    next.release().await.unwrap();
 }
 
 /// `force_release` with a stale token does nothing; with the right one the holder has lost its

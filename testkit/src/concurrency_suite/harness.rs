@@ -2,15 +2,23 @@
 
 use std::fmt;
 use std::future::{IntoFuture, Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cache_core::{ConcurrencyService, LockGuard, LockOptions, ManualClock};
+use cache_core::{ConcurrencyService, FencingToken, LockGuard, LockOptions, ManualClock};
 
 /// A behaviour that takes longer hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
+/// What is to be done at once, and takes longer, waits for something.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// A part of the lock contract that a backend may be without.
+/// Makes a further client.
+type Another =
+    dyn Fn() -> Pin<Box<dyn Future<Output = Arc<dyn ConcurrencyService>> + Send>> + Send + Sync;
+
+/// A part of the lock contract that a backend may be without. What has to see a part to test another
+/// is run where both are declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockCapability {
@@ -22,7 +30,9 @@ pub enum LockCapability {
     Leases,
     /// Fencing tokens increase.
     Fencing,
-    /// `inspect` knows the holder and the number of those who wait.
+    /// `inspect` knows the holder and the number of those who wait. Without it most of
+    /// [`Fifo`](Self::Fifo) is not tested either, and part of the rest: whether somebody waits
+    /// already is not known then.
     Inspect,
     /// `list` names the locks that are held.
     List,
@@ -87,12 +97,20 @@ pub struct LockHarness {
     /// Its clock, if it runs on one that can be moved. Otherwise the suite waits in real time.
     pub clock: Option<ManualClock>,
     prefix: String,
+    another: Option<Arc<Another>>,
+    declared: LockCapabilities,
 }
 
 impl LockHarness {
     /// A backend on real time.
     pub fn new(service: impl ConcurrencyService) -> Self {
-        Self { service: Arc::new(service), clock: None, prefix: String::new() }
+        Self {
+            service: Arc::new(service),
+            clock: None,
+            prefix: String::new(),
+            another: None,
+            declared: LockCapabilities::ALL,
+        }
     }
 
     /// A backend that was made with `clock`.
@@ -107,6 +125,52 @@ impl LockHarness {
     pub fn with_key_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
+    }
+
+    /// For a backend whose locks are shared by several processes: how to make one more client of the
+    /// same server, as another process has it. Exclusion, order, fences and `force_release` are then
+    /// tested between two clients as well.
+    ///
+    /// ```
+    /// # mod my_locks {
+    /// #     pub type MyLocks = std::sync::Arc<dyn cache_core::ConcurrencyService>;
+    /// #     pub async fn connect() -> MyLocks { unimplemented!() }
+    /// # }
+    /// use cache_testkit::concurrency_suite::LockHarness;
+    ///
+    /// async fn harness() -> LockHarness {
+    ///     LockHarness::new(my_locks::connect().await).with_another(my_locks::connect)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_another<S, F>(mut self, make: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        S: ConcurrencyService,
+        F: Future<Output = S> + Send + 'static,
+    {
+        self.another = Some(Arc::new(move || {
+            let made = make();
+            Box::pin(async move { Arc::new(made.await) as Arc<dyn ConcurrencyService> })
+        }));
+        self
+    }
+
+    /// The same backend as another client sees it, if there can be one.
+    pub(super) async fn another(&self) -> Option<Self> {
+        let service = self.another.as_ref()?().await;
+        Some(Self { service, ..self.clone() })
+    }
+
+    pub(super) fn declares(&self, capability: LockCapability) -> bool {
+        self.declared.has(capability)
+    }
+
+    /// Fails if the first token is not lower than the second, if that is declared.
+    #[track_caller]
+    pub(super) fn increases(&self, first: FencingToken, second: FencingToken) {
+        if self.declares(LockCapability::Fencing) {
+            assert!(first < second, "{second:?} after {first:?}");
+        }
     }
 
     /// The key to use for `name`.
@@ -134,6 +198,41 @@ impl LockHarness {
         }
     }
 
+    /// Whether `condition` comes about within ten seconds by the backend's clock, of which no more
+    /// pass than are needed.
+    pub(super) async fn comes_about(&self, condition: impl AsyncFn() -> bool) -> bool {
+        const STEP: Duration = Duration::from_millis(20);
+        for _ in 0..500 {
+            if condition().await {
+                return true;
+            }
+            self.pass(STEP).await;
+            if self.clock.is_some() {
+                // Real time, for whatever the backend does beside: moving its clock takes none.
+                tokio::time::sleep(STEP / 5).await;
+            }
+        }
+        false
+    }
+
+    /// Takes the lock by trying, as soon as it is free.
+    ///
+    /// # Panics
+    ///
+    /// If that takes longer than ten seconds by the backend's clock.
+    pub(super) async fn hold_by_trying(&self, key: &str) -> LockGuard {
+        let (taken, options) = (std::sync::Mutex::new(None), LockOptions::default());
+        let tries = async || {
+            let tried = self.service.try_acquire(key, &options).await;
+            let tried = tried.expect("the lock can be asked for");
+            let is_free = tried.is_some();
+            *taken.lock().unwrap() = tried;
+            is_free
+        };
+        assert!(self.comes_about(tries).await, "nobody holds {key:?}, and it is not free");
+        taken.into_inner().unwrap().unwrap()
+    }
+
     /// Waits until `count` callers wait for `key`, as `inspect` tells.
     ///
     /// # Panics
@@ -151,6 +250,25 @@ impl LockHarness {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// What `future` gives. It panics if that takes longer, in real time, than anything that does not wait
+/// for a lock.
+pub(super) async fn at_once<F: Future>(what: &str, future: F) -> F::Output {
+    let timely = tokio::time::timeout(AT_ONCE, future).await;
+    timely.unwrap_or_else(|_| panic!("{what} takes longer than {AT_ONCE:?}"))
+}
+
+/// Polls `future` once and drops it.
+pub(super) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// A harness is its own future, so that a factory need not be async.
@@ -196,7 +314,7 @@ pub fn run_lock_behaviour<M, B>(
         .build()
         .expect("a runtime can be made");
     runtime.block_on(async {
-        let run = async { behaviour(factory().await).await };
+        let run = async { behaviour(LockHarness { declared, ..factory().await }).await };
         tokio::time::timeout(HANGS_AFTER, run).await.expect("the behaviour ends");
     });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cache_core::{ConcurrencyServiceExt, LockErrorKind, LockOptions};
 
-use super::LockHarness;
+use super::{LockCapability, LockHarness};
 
 /// Short enough to wait for in real time, long enough for a busy machine.
 const LEASE: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ pub async fn p4_16_the_next_takes_over_and_the_late_release_spares_it(h: LockHar
     h.waiters(&key, 1).await;
     h.pass(LEASE).await;
     let new = waiter.await.unwrap();
-    assert!(new.fencing_token() > old.fencing_token());
+    h.increases(old.fencing_token(), new.fencing_token());
     assert_eq!(old.check().unwrap_err().kind(), LockErrorKind::LeaseLost);
     assert_eq!(old.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
     new.check().unwrap();
@@ -97,7 +97,8 @@ pub async fn p4_16_the_next_takes_over_and_the_late_release_spares_it(h: LockHar
     new.release().await.unwrap();
 }
 
-/// `lost` waits while the lease runs and resolves at its end.
+/// `lost` waits while the lease runs and resolves at its end. Nobody has the lock then, though the
+/// guard is still there: it is not shown, and can be had, under a larger token.
 pub async fn p4_16_lost_tells_when_the_lease_ends(h: LockHarness) {
     let key = h.key("lost");
     let options = LockOptions::default().lease(LEASE).renew(false);
@@ -109,5 +110,40 @@ pub async fn p4_16_lost_tells_when_the_lease_ends(h: LockHarness) {
     h.pass(LEASE).await;
     assert_eq!(lost.await.unwrap().kind(), LockErrorKind::LeaseLost);
     assert_eq!(guard.lost().await.kind(), LockErrorKind::LeaseLost);
+    if h.declares(LockCapability::Inspect) {
+        let over = async || h.service.inspect(&key).await.unwrap().is_none();
+        assert!(h.comes_about(over).await, "a holder is shown whose lease is over");
+    }
+    if h.declares(LockCapability::List) {
+        let over = async || {
+            let found = h.service.list(usize::MAX).await.unwrap();
+            found.iter().all(|info| *info.key != *key)
+        };
+        assert!(h.comes_about(over).await, "a lock is listed whose lease is over");
+    }
+    let next = h.hold_by_trying(&key).await;
+    h.increases(guard.fencing_token(), next.fencing_token());
     assert_eq!(guard.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
+    next.release().await.unwrap();
+}
+
+/// Who has lost its lock renews nobody else's: its successor has it for its own lease, and no longer.
+pub async fn p4_15_a_renewal_leaves_the_next_holder_alone(h: LockHarness) {
+    let key = h.key("renewed by another");
+    let renewed = LockOptions::default().lease(LEASE).max_hold(20 * LEASE);
+    let old = h.service.acquire(&key, &renewed).await.unwrap();
+    assert!(h.service.force_release(&key, old.fencing_token()).await.unwrap());
+    let next = h.service.acquire(&key, &renewed.renew(false)).await.unwrap();
+    // Time for a renewal of the one that was before.
+    h.pass(LEASE / 2).await;
+    tokio::task::yield_now().await;
+    next.check().unwrap();
+    if h.declares(LockCapability::Inspect) {
+        let info = h.service.inspect(&key).await.unwrap().expect("it is held");
+        assert_eq!(info.fencing_token, next.fencing_token());
+    }
+    h.pass(LEASE / 2).await;
+    assert_eq!(next.lost().await.kind(), LockErrorKind::LeaseLost);
+    h.hold_by_trying(&key).await.release().await.unwrap();
+    assert_eq!(old.release().await.unwrap_err().kind(), LockErrorKind::LeaseLost);
 }

@@ -23,6 +23,8 @@
 )]
 
 mod admin;
+mod another;
+mod fences;
 mod harness;
 mod leases;
 mod macros;
@@ -31,6 +33,8 @@ mod refresh;
 mod sections;
 
 pub use admin::*;
+pub use another::*;
+pub use fences::*;
 pub use harness::{
     LockCapabilities, LockCapability, LockHarness, check_lock_capabilities, run_lock_behaviour,
 };

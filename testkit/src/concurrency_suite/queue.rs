@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cache_core::{ConcurrencyServiceExt, LockErrorKind, LockOptions};
 
 use super::LockHarness;
+use super::harness::at_once;
 
 /// A lock that stays held: the wait ends when it should, and nothing is left in the queue.
 pub async fn p4_03_waiting_is_bounded(h: LockHarness) {
@@ -19,7 +20,7 @@ pub async fn p4_03_waiting_is_bounded(h: LockHarness) {
     h.waiters(&key, 1).await;
     assert!(!waiter.is_finished());
     h.pass(wait).await;
-    let error = waiter.await.unwrap().unwrap_err();
+    let error = at_once("the end of a wait that is over", waiter).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), LockErrorKind::Timeout);
     assert_eq!(error.key(), Some(&*key));
     assert!(h.clock.is_some() || began.elapsed() >= wait, "gave up early");
@@ -32,7 +33,7 @@ pub async fn p4_03_a_wait_of_zero_tries_once(h: LockHarness) {
     let key = h.key("zero");
     let options = LockOptions::default().wait(Duration::ZERO);
     let guard = h.service.acquire(&key, &options).await.unwrap();
-    let error = h.service.acquire(&key, &options).await.unwrap_err();
+    let error = at_once("a wait of zero", h.service.acquire(&key, &options)).await.unwrap_err();
     assert_eq!(error.kind(), LockErrorKind::Timeout);
     guard.release().await.unwrap();
 }
@@ -54,7 +55,35 @@ pub async fn p4_04_a_cancelled_waiter_leaves_the_queue(h: LockHarness) {
     h.waiters(&key, 1).await;
     let token = guard.fencing_token();
     guard.release().await.unwrap();
-    assert!(second.await.unwrap() > token);
+    h.increases(token, second.await.unwrap());
+}
+
+/// A waiter that is dropped when it has been granted the lock, and does not know: the lock passes on,
+/// long before its lease would end.
+pub async fn p4_04_a_grant_that_nobody_takes_passes_on(h: LockHarness) {
+    let key = h.key("granted to nobody");
+    let options = LockOptions::default();
+    for waits_behind in [false, true] {
+        let guard = h.hold(&key).await;
+        let mut waiter = Box::pin(h.service.acquire(&key, &options));
+        tokio::select! {
+            biased;
+            taken = &mut waiter => panic!("it is held, and {taken:?}"),
+            () = h.waiters(&key, 1) => {}
+        }
+        let next = waits_behind.then(|| {
+            let (h, key) = (h.clone(), key.clone());
+            tokio::spawn(async move { drop(h.hold(&key).await) })
+        });
+        h.waiters(&key, 1 + usize::from(waits_behind)).await;
+        guard.release().await.unwrap();
+        // Not polled since.
+        drop(waiter);
+        if let Some(next) = next {
+            at_once("what the next waits for", next).await.unwrap();
+        }
+        h.hold_by_trying(&key).await.release().await.unwrap();
+    }
 }
 
 /// Waiters get the lock in the order in which they came.
@@ -94,5 +123,5 @@ pub async fn p4_09_the_releaser_does_not_overtake(h: LockHarness) {
     let first = waiter.await.unwrap();
     let first_token = first.fencing_token();
     first.release().await.unwrap();
-    assert!(h.hold(&key).await.fencing_token() > first_token);
+    h.increases(first_token, h.hold(&key).await.fencing_token());
 }
