@@ -1,4 +1,5 @@
-//! Attempts that may have been done, or may be done yet: they are taken back, however late.
+//! Attempts that may have been done, or may be done yet: they are taken back, however late. And what
+//! else comes late: a message, an operator's word.
 #![allow(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
 mod redis_common;
@@ -6,11 +7,14 @@ mod redis_common;
 use std::time::{Duration, Instant};
 
 use cache_concurrency::RedisConcurrencyService;
-use cache_core::{ConcurrencyService, LockErrorKind};
+use cache_core::{ConcurrencyService, ConcurrencyServiceExt, FencingToken, LockErrorKind};
 use cache_redis::{ConnectionState, RedisConfig};
 use cache_testkit::{FaultProxy, RedisServer, eventually, eventually_async, poll_once};
+use redis_common::queue::channel;
 use redis_common::stall::Stall;
-use redis_common::{LOCK, at_rest, fence, hold, holder, lease, patient, queued, scripts, service};
+use redis_common::{
+    LOCK, at_rest, fence, hold, holder, lease, listening, patient, queued, scripts, service,
+};
 
 /// Longer than any test waits.
 const LONG: u64 = 60_000;
@@ -301,4 +305,62 @@ async fn a_release_that_was_refused_first_tells_of_a_lock_that_is_lost() {
     };
     let (outcome, ()) = tokio::join!(guard.release(), lost);
     assert_eq!(outcome.unwrap_err().kind(), LockErrorKind::LeaseLost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_taken_from_a_section_here_was_taken_also_if_the_section_gives_it_back_first() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(&server.url());
+    let locks = patient(&proxy.url(&server.url())).await;
+    // From now on the server knows the scripts that take a lock and give it back, and not the third.
+    hold(&locks).await.release().await.unwrap();
+    let (started, running) = tokio::sync::oneshot::channel();
+    let holds = locks.clone();
+    let section = tokio::spawn(async move {
+        let section = async {
+            let _ = started.send(());
+            std::future::pending::<()>().await;
+        };
+        holds.with_lock("k", section).await
+    });
+    running.await.unwrap();
+    // The operator needs two round trips now, the release one.
+    proxy.latency(Duration::from_millis(150));
+    assert!(locks.force_release("k", FencingToken(fence(&server))).await.unwrap());
+    assert_eq!(section.await.unwrap().unwrap_err().kind(), LockErrorKind::LeaseLost);
+    proxy.heal();
+    locks.shutdown().await;
+    at_rest(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_is_heard_while_the_lock_is_given_back_is_no_loss() {
+    let server = RedisServer::start();
+    let way = Stall::start(&server);
+    // Its connections say nothing by themselves.
+    let config = RedisConfig::from_url(&way.url())
+        .unwrap()
+        .heartbeat_interval(Duration::from_secs(60))
+        .operation_timeout(Duration::from_secs(5));
+    let locks = RedisConcurrencyService::connect(config).await.unwrap();
+    server.command(&["SET", LOCK, "a program", "PX", "60000"]);
+    let waits = locks.clone();
+    let waiter = tokio::spawn(async move { hold(&waits).await });
+    eventually(|| listening(&server) == 1).await;
+    // It finds the lock free when it asks by itself, as one does whose message is late.
+    server.command(&["DEL", LOCK]);
+    let guard = waiter.await.unwrap();
+    let token = String::from_utf8(holder(&server).unwrap()).unwrap();
+    let said = format!("{token} {}\n{LOCK}", u64::from(guard.fencing_token()));
+    way.hold_next();
+    let release = tokio::spawn(guard.release());
+    eventually(|| way.has_caught()).await;
+    assert_eq!(server.command(&["PUBLISH", &channel(&token), &said]).integer(), 1);
+    // Real time: enough for what the message may bring about.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    way.deliver();
+    release.await.unwrap().expect("it was in order");
+    assert_eq!(locks.stats().leases_lost, 0);
+    locks.shutdown().await;
+    at_rest(&server);
 }

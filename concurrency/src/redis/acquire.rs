@@ -279,6 +279,7 @@ impl LockRelease for GivingBack {
             token: self.hold.token.clone(),
             until: now + self.hold.terms.lease,
             gate: self.hold.take_gate(),
+            turn: self.hold.take_turn(),
             lost,
             late: self.late,
             told,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cache_core::{Clock, LockErrorKind, LockGuard, LockLease, LockOptions, Timestamp};
 use parking_lot::Mutex;
 
+use super::hand_over::Turn;
 use super::names::Names;
 use super::script::LONGEST;
 
@@ -39,6 +40,9 @@ pub(crate) struct Hold {
     pub(crate) hold_until: Timestamp,
     /// Keeps the others of this process waiting in line; given up when the lease ends.
     gate: Mutex<Option<LockGuard>>,
+    /// Hears that it is its turn, which it knows from an answer: told to nobody, the lock would be
+    /// given back.
+    turn: Mutex<Option<Turn>>,
 }
 
 impl Hold {
@@ -50,7 +54,18 @@ impl Hold {
         hold_until: Timestamp,
         gate: LockGuard,
     ) -> Self {
-        Self { names, token, lease, terms, hold_until, gate: Mutex::new(Some(gate)) }
+        let (gate, turn) = (Mutex::new(Some(gate)), Mutex::default());
+        Self { names, token, lease, terms, hold_until, gate, turn }
+    }
+
+    /// What its waiter was to hear may come yet, until it is given back.
+    pub(crate) fn hears(&self, turn: Turn) {
+        *self.turn.lock() = Some(turn);
+    }
+
+    /// To be kept until the lock is known to be given back.
+    pub(crate) fn take_turn(&self) -> Option<Turn> {
+        self.turn.lock().take()
     }
 
     /// What may let the next of this process in.
@@ -62,7 +77,7 @@ impl Hold {
     /// it was not over.
     pub(crate) fn lose(&self) -> bool {
         let lost = self.lease.revoke(LockErrorKind::LeaseLost);
-        drop(self.take_gate());
+        drop((self.take_gate(), self.take_turn()));
         lost
     }
 

@@ -8,8 +8,10 @@
 //! 3. When a lease is over the hold's gate is opened, also while its guard lives on.
 //! 4. Who looks is told when something is due before its next look, and only then: most locks are
 //!    given back before anything is due, and cost no look.
-//! 5. Nothing is renewed before its caller has it: one that is not polled keeps a lock for a lease.
-//! 6. No gate is opened under the mutex: that wakes others.
+//! 5. Where an answer takes half of what is left of a lease, the question is asked again beside it: an
+//!    answer that is lost is not waited for to the lease's end, and one that is late still counts.
+//! 6. Nothing is renewed before its caller has it: one that is not polled keeps a lock for a lease.
+//! 7. No gate is opened under the mutex: that wakes others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use cache_core::{Clock, FencingToken, LockGuard, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::hand_over::Turn;
 use super::hold::{Hold, valid_until};
 
 /// After a renewal that failed: the first pause, and the longest.
@@ -34,14 +37,23 @@ pub(crate) struct Renewal {
     pub(crate) at: Timestamp,
 }
 
+/// A hold that is to be renewed now.
+#[derive(Clone)]
+pub(crate) struct Due {
+    pub(crate) id: u64,
+    pub(crate) hold: Arc<Hold>,
+    /// How often that has failed since it was last renewed.
+    pub(crate) failures: u32,
+}
+
 /// How a renewal went.
 pub(crate) enum Renewed {
     /// It was sent then, for so long.
     Until(Timestamp, Duration),
     /// The lock is not this hold's any more.
     Lost,
-    /// Redis did not answer, or refused.
-    Failed,
+    /// Redis did not answer what was sent then, or refused.
+    Failed(Timestamp),
 }
 
 /// See the head of the file.
@@ -64,9 +76,24 @@ struct State {
 struct Entry {
     hold: Arc<Hold>,
     due: Timestamp,
-    /// When to renew; never while a renewal is under way.
+    /// When to renew; while a renewal is under way, when to ask once more beside it.
     renew_at: Timestamp,
-    pause: Duration,
+    /// When the last renewal was sent that has worked.
+    renewed: Timestamp,
+    /// How many have failed since.
+    failures: u32,
+}
+
+impl Entry {
+    fn to_renew(&self, id: u64) -> Due {
+        Due { id, hold: Arc::clone(&self.hold), failures: self.failures }
+    }
+
+    /// When to ask again if what is asked now is not answered: rule 5.
+    fn once_more(&self, now: Timestamp) -> Timestamp {
+        let left = self.hold.lease.deadline().map_or(Duration::ZERO, |end| now.until(end));
+        now + (left / 2).max(PAUSE.0)
+    }
 }
 
 impl State {
@@ -86,7 +113,7 @@ impl State {
     }
 
     /// Adds those that are to be renewed soon.
-    fn soon(&mut self, clock: &Clock, renew: &mut Vec<(u64, Arc<Hold>)>) {
+    fn soon(&mut self, clock: &Clock, renew: &mut Vec<Due>) {
         let now = clock.now();
         let holds = &self.holds;
         let is_soon = |entry: &&Entry| entry.renew_at <= now + entry.hold.terms.lease / 30;
@@ -95,11 +122,11 @@ impl State {
             .range(..=(now + LONGEST_SLACK, u64::MAX))
             .filter_map(|(_, id)| holds.get(id).filter(is_soon).map(|entry| (*id, entry)))
             .filter(|(_, entry)| entry.hold.next_lease(clock).is_some())
-            .map(|(id, entry)| (id, Arc::clone(&entry.hold)))
+            .map(|(id, entry)| (entry.to_renew(id), entry.once_more(now)))
             .collect();
-        for (id, hold) in soon {
-            self.schedule(id, Timestamp::MAX);
-            renew.push((id, hold));
+        for (due, once_more) in soon {
+            self.schedule(due.id, once_more);
+            renew.push(due);
         }
     }
 
@@ -119,8 +146,8 @@ impl Holds {
         let mut state = self.state.lock();
         state.last += 1;
         let id = state.last;
-        let (due, renew_at, pause) = (Timestamp::MAX, Timestamp::MAX, PAUSE.0);
-        state.holds.insert(id, Entry { hold, due, renew_at, pause });
+        let (due, renew_at, renewed) = (Timestamp::MAX, Timestamp::MAX, Timestamp::ZERO);
+        state.holds.insert(id, Entry { hold, due, renew_at, renewed, failures: 0 });
         self.schedule(&mut state, id, renew_at);
         id
     }
@@ -141,6 +168,14 @@ impl Holds {
         }
     }
 
+    /// Its caller has waited for it, and may be told late that it is its turn.
+    pub(crate) fn hears(&self, id: u64, turn: Turn) {
+        let hold = self.state.lock().holds.get(&id).map(|entry| Arc::clone(&entry.hold));
+        if let Some(hold) = hold {
+            hold.hears(turn);
+        }
+    }
+
     /// The hold's guard is given back: it is not renewed any more once this returns.
     pub(crate) fn remove(&self, id: u64) {
         let removed = self.state.lock().remove(id);
@@ -155,8 +190,9 @@ impl Holds {
     }
 
     /// What is to be renewed now, and when to look again. Leases found over are done with.
-    pub(crate) fn due(&self, clock: &Clock) -> (Vec<(u64, Arc<Hold>)>, Timestamp) {
-        let (mut renew, mut over) = (Vec::new(), Vec::<Option<LockGuard>>::new());
+    pub(crate) fn due(&self, clock: &Clock) -> (Vec<Due>, Timestamp) {
+        let (mut renew, mut over) =
+            (Vec::new(), Vec::<Option<(Option<LockGuard>, Option<Turn>)>>::new());
         let now = clock.now();
         let mut state = self.state.lock();
         while let Some((due, id)) = state.due.first().copied()
@@ -167,13 +203,15 @@ impl Holds {
                 continue;
             };
             if entry.hold.lease.deadline().is_none() {
-                over.push(state.remove(id).and_then(|hold| hold.take_gate()));
+                over.push(state.remove(id).map(|hold| (hold.take_gate(), hold.take_turn())));
                 continue;
             }
+            let mut look = Timestamp::MAX;
             if entry.renew_at <= now && entry.hold.next_lease(clock).is_some() {
-                renew.push((id, Arc::clone(&entry.hold)));
+                renew.push(entry.to_renew(id));
+                look = entry.once_more(now);
             }
-            state.schedule(id, Timestamp::MAX);
+            state.schedule(id, look);
         }
         if !renew.is_empty() {
             state.soon(clock, &mut renew);
@@ -193,12 +231,16 @@ impl Holds {
             Renewed::Until(sent, lease) => {
                 // Too late is too late: then the next look finds it over.
                 entry.hold.lease.extend(valid_until(sent, lease));
-                entry.pause = PAUSE.0;
-                state.schedule(id, third(sent, lease));
+                if sent >= entry.renewed {
+                    (entry.renewed, entry.failures) = (sent, 0);
+                    state.schedule(id, third(sent, lease));
+                }
             }
-            Renewed::Failed => {
-                let pause = entry.pause;
-                entry.pause = (pause * 2).min(PAUSE.1);
+            // What was asked later has worked.
+            Renewed::Failed(sent) if sent < entry.renewed => {}
+            Renewed::Failed(_) => {
+                let pause = PAUSE.0.saturating_mul(1 << entry.failures.min(8)).min(PAUSE.1);
+                entry.failures = entry.failures.saturating_add(1);
                 state.schedule(id, clock.now() + pause);
             }
             Renewed::Lost => {

@@ -57,9 +57,10 @@ impl Inner {
         let waited = begun.until(self.clock.now());
         if error.kind() != LockErrorKind::Timeout
             || waited < self.redis.usual_budget() / 2
-            || self.known.0.lock().contains(key)
-            || self.holds.has(key)
             || self.redis.has_answered_since(begun)
+            || self.known.0.lock().contains(key)
+            // Last, as it looks at every lock that is held.
+            || self.holds.has(key)
         {
             return error;
         }

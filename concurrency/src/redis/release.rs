@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
 use super::error::{may_run, unavailable};
+use super::hand_over::Turn;
 use super::names::Names;
 use super::script::Redis;
 use crate::stats::{Counters, bump};
@@ -49,6 +50,8 @@ pub(crate) enum Job {
         /// When it is over without us.
         until: Timestamp,
         gate: Option<LockGuard>,
+        /// Hears until then what would be a stray.
+        turn: Option<Turn>,
         /// Whether its lease is known to have been over, and counted as lost.
         lost: bool,
         /// What a copy of the question it was acquired with may do yet.
@@ -166,9 +169,9 @@ pub(crate) async fn run(
 impl Releaser {
     async fn work(&self, job: Job) {
         match job {
-            Job::Release { names, token, until, gate, lost, late, told, pending } => {
+            Job::Release { names, token, until, gate, turn, lost, late, told, pending } => {
                 let first = first_answer(&self.redis, &names, &token).await;
-                drop(gate);
+                drop((gate, turn));
                 let again = matches!(&first, Err((_, true)));
                 if let Err((error, _)) = &first
                     && error.kind() == LockErrorKind::LeaseLost

@@ -4,17 +4,21 @@
 //! 1. A renewal is timed from when it was sent, never from its answer.
 //! 2. A lock that is gone is never taken again: its lease is lost, and another may have it.
 //! 3. Those that are due about the same time go in one script, a hundred at most.
-//! 4. What Redis does not answer is asked again while the lease lasts, with growing pauses.
+//! 4. What Redis does not answer is asked again while the lease lasts, with growing pauses, and with
+//!    twice the time for an answer each time: that is the lease's to give, not an operation's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cache_core::Clock;
+use cache_core::{Clock, Timestamp};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::hold::Hold;
-use super::holds::{Holds, Renewed};
+use super::holds::{Due, Holds, Renewed};
 use super::script::{AT_ONCE, Redis};
+
+/// The longest time for one question, unless the usual one is longer.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Runs until it is aborted.
 pub(crate) async fn run(holds: Arc<Holds>, redis: Redis, clock: Clock) {
@@ -39,13 +43,13 @@ pub(crate) async fn run(holds: Arc<Holds>, redis: Redis, clock: Clock) {
 }
 
 /// How the renewal of each went.
-async fn renew(redis: &Redis, batch: Vec<(u64, Arc<Hold>)>, clock: &Clock) -> Vec<(u64, Renewed)> {
+async fn renew(redis: &Redis, batch: Vec<Due>, clock: &Clock) -> Vec<(u64, Renewed)> {
     let mut wanted = Vec::with_capacity(batch.len());
     let mut renewed = Vec::with_capacity(batch.len());
-    for (id, hold) in &batch {
+    for Due { id, hold, .. } in &batch {
         match hold.next_lease(clock) {
             Some((sent, lease)) => wanted.push((*id, hold, sent, lease)),
-            None => renewed.push((*id, Renewed::Failed)),
+            None => renewed.push((*id, Renewed::Failed(clock.now()))),
         }
     }
     if wanted.is_empty() {
@@ -53,7 +57,8 @@ async fn renew(redis: &Redis, batch: Vec<(u64, Arc<Hold>)>, clock: &Clock) -> Ve
     }
     let locks: Vec<_> =
         wanted.iter().map(|(_, hold, _, lease)| (&*hold.names, &*hold.token, *lease)).collect();
-    let had = match redis.renew(&locks).await {
+    let time = time(redis.usual_budget(), &batch, clock.now());
+    let had = match redis.renew(&locks, time).await {
         Ok(had) => had.into_iter().map(Some).collect(),
         Err(error) => {
             tracing::debug!(locks = locks.len(), %error, "locks were not renewed yet");
@@ -70,9 +75,17 @@ async fn renew(redis: &Redis, batch: Vec<(u64, Arc<Hold>)>, clock: &Clock) -> Ve
                 }
                 Renewed::Lost
             }
-            None => Renewed::Failed,
+            None => Renewed::Failed(sent),
         };
         renewed.push((id, how));
     }
     renewed
+}
+
+/// How long an answer is waited for: rule 4. One after the last of the leases is over helps nobody.
+fn time(usual: Duration, batch: &[Due], now: Timestamp) -> Duration {
+    let failures = batch.iter().map(|due| due.failures).max().unwrap_or(0);
+    let left = batch.iter().filter_map(|due| Some(now.until(due.hold.lease.deadline()?))).max();
+    let grown = usual.saturating_mul(1 << failures.min(8)).min(LONGEST).max(usual);
+    grown.min(left.unwrap_or(usual))
 }

@@ -196,11 +196,12 @@ impl Redis {
         }
     }
 
-    /// Gives each lock its lease from now on; false for those that are not their token's. In a
-    /// cluster they must be in one slot.
+    /// Gives each lock its lease from now on, within `budget`; false for those that are not their
+    /// token's. In a cluster they must be in one slot.
     pub(crate) async fn renew(
         &self,
         locks: &[(&Names, &str, Duration)],
+        budget: Duration,
     ) -> Result<Vec<bool>, CacheError> {
         let leases: Vec<_> = locks.iter().map(|(_, _, lease)| millis(*lease)).collect();
         let keys: Vec<_> =
@@ -208,7 +209,7 @@ impl Redis {
         let args = locks.iter().zip(&leases);
         let args: Vec<_> =
             args.flat_map(|((_, token, _), lease)| [token.as_bytes(), lease.as_bytes()]).collect();
-        self.connections.script(REPEATABLE, &RENEW, &keys, &args).await
+        self.connections.script(REPEATABLE.budget(budget), &RENEW, &keys, &args).await
     }
 
     /// Frees the lock, or hands it to the next; false if it is not `token`'s. Then that token is

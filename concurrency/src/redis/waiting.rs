@@ -46,7 +46,6 @@ enum Woken {
 struct Waiter<'a> {
     inner: &'a Arc<Inner>,
     request: &'a Request,
-    turn: Turn,
     /// Is in the queue, or may come there.
     queued: bool,
 }
@@ -112,8 +111,9 @@ async fn through_the_queue(
     heard: &mut Heard,
 ) -> Result<Result<LockGuard, LockGuard>, LockError> {
     let clock = &inner.clock;
-    let turn = inner.hand_overs.turn(&request.token);
-    let mut waiter = Waiter { inner, request, turn, queued: false };
+    let mut turn = inner.hand_overs.turn(&request.token);
+    let mut waiter = Waiter { inner, request, queued: false };
+    let mut has_waited = false;
     let mut known = inner.known.of(&request.key);
     let mut listening = inner.hand_overs.connected();
     let mut pause = PAUSE.0;
@@ -131,8 +131,12 @@ async fn through_the_queue(
         waiter.queued |= queue;
         let (left, who);
         match attempt(inner, request, place, deadline, gate).await? {
-            Tried::Granted(guard, _) => {
+            Tried::Granted(guard, renewal) => {
                 waiter.queued = false;
+                if has_waited {
+                    // It may have been handed over, and that be told later than this answer.
+                    inner.holds.hears(renewal.id, turn);
+                }
                 return Ok(Ok(guard));
             }
             Tried::Failed { gate: again, error, abandoned, moving } => {
@@ -147,7 +151,7 @@ async fn through_the_queue(
                     return Err(error);
                 }
                 let wake = (clock.now() + jittered(heard.pause())).min(deadline);
-                match waiter.pause(wake, &mut listening).await {
+                match inner.pause(wake, &mut turn, &mut listening).await {
                     Woken::Closed => return Err(shut_down()),
                     // What became of this token is known: it keeps its place, if it has one.
                     _ if !abandoned => gate = again,
@@ -162,13 +166,14 @@ async fn through_the_queue(
         *heard = Heard { ever: true, failing: None, failures: 0 };
         known.set(true);
         waiter.queued = queue || request.may_come_late();
+        has_waited = true;
         // Also one that was sent in time: another would go beyond the wait for a second time.
         if !clock.is_before(deadline) {
             let wait = options.wait_duration();
             let message = format!("held by {who} for all of the {wait:?} to wait");
             return Err(LockError::new(LockErrorKind::Timeout, message));
         }
-        if waiter.turn.has_come() {
+        if turn.has_come() {
             // While it was asked: which came first is not known.
             continue;
         }
@@ -183,7 +188,7 @@ async fn through_the_queue(
         // The holder's lease is over a millisecond after what is left of it.
         let over = left.map_or(longest, |left| left.saturating_add(Duration::from_millis(1)));
         let wake = (clock.now() + longest.min(over)).min(deadline);
-        match waiter.pause(wake, &mut listening).await {
+        match inner.pause(wake, &mut turn, &mut listening).await {
             Woken::Closed => return Err(shut_down()),
             Woken::Time => {}
             Woken::Turn(hand_over) => match claim(inner, request, hand_over, gate) {
@@ -193,19 +198,6 @@ async fn through_the_queue(
                 }
                 Err(again) => gate = again,
             },
-        }
-    }
-}
-
-impl Waiter<'_> {
-    async fn pause(&mut self, until: Timestamp, listening: &mut watch::Receiver<bool>) -> Woken {
-        let mut closed = self.inner.closed.subscribe();
-        tokio::select! {
-            biased;
-            _ = closed.wait_for(|closed| *closed) => Woken::Closed,
-            hand_over = self.turn.come() => Woken::Turn(hand_over),
-            () = news(listening) => Woken::Time,
-            () = self.inner.clock.sleep_until(until) => Woken::Time,
         }
     }
 }
@@ -228,6 +220,23 @@ async fn news(heard: &mut watch::Receiver<bool>) {
 }
 
 impl Inner {
+    /// Waits until something is said, or it is time to ask again.
+    async fn pause(
+        &self,
+        until: Timestamp,
+        turn: &mut Turn,
+        listening: &mut watch::Receiver<bool>,
+    ) -> Woken {
+        let mut closed = self.closed.subscribe();
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => Woken::Closed,
+            hand_over = turn.come() => Woken::Turn(hand_over),
+            () = news(listening) => Woken::Time,
+            () = self.clock.sleep_until(until) => Woken::Time,
+        }
+    }
+
     /// Gives up a place in the queue, in the background.
     pub(crate) fn leave(&self, request: &Request, patience: Duration) {
         if request.may_come_late() {

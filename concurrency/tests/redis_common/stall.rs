@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ struct Counts {
     opened: AtomicU64,
     /// What those before this one say is kept back.
     held: AtomicU64,
+    /// Who speaks next is kept back as well.
+    next: AtomicBool,
+    /// That one has spoken, and is.
+    caught: AtomicBool,
 }
 
 impl Stall {
@@ -34,9 +38,14 @@ impl Stall {
                 // Not there: the client finds its connection closed.
                 let Ok(server) = TcpStream::connect(target) else { continue };
                 forward(&server, &client, || {});
-                let counts = Arc::clone(&shared);
+                let (counts, mut caught) = (Arc::clone(&shared), false);
                 forward(&client, &server, move || {
-                    while number < counts.held.load(SeqCst) {
+                    if counts.next.swap(false, SeqCst) {
+                        caught = true;
+                        counts.caught.store(true, SeqCst);
+                    }
+                    let stuck = || caught && counts.caught.load(SeqCst);
+                    while number < counts.held.load(SeqCst) || stuck() {
                         thread::sleep(Duration::from_millis(1));
                     }
                 });
@@ -55,14 +64,25 @@ impl Stall {
         self.counts.held.store(self.counts.opened.load(SeqCst), SeqCst);
     }
 
+    /// Keeps back what the one connection says that speaks next, and all that it says after that.
+    pub(crate) fn hold_next(&self) {
+        self.counts.next.store(true, SeqCst);
+    }
+
+    /// Whether it has spoken.
+    pub(crate) fn has_caught(&self) -> bool {
+        self.counts.caught.load(SeqCst)
+    }
+
     /// Delivers it, also where the client has gone.
     pub(crate) fn deliver(&self) {
         self.counts.held.store(0, SeqCst);
+        self.counts.caught.store(false, SeqCst);
     }
 }
 
 /// Passes on what is read, each time after `wait`.
-fn forward(from: &TcpStream, to: &TcpStream, wait: impl Fn() + Send + 'static) {
+fn forward(from: &TcpStream, to: &TcpStream, mut wait: impl FnMut() + Send + 'static) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     to.set_nodelay(true).unwrap();
     thread::spawn(move || {
