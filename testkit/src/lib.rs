@@ -24,6 +24,7 @@ pub mod suite;
 pub use bus::{BusFaults, LocalBus, LocalBusNode, LossyBus};
 pub use cache_core::{Clock, ManualClock, Timestamp};
 pub use capability::{Capabilities, Capability};
+pub use concurrency_suite::{LockCapabilities, LockCapability, LockHarness};
 pub use flaky::{Fault, Faults, FlakyCache, Operation};
 pub use gate::Gate;
 pub use harness::CacheHarness;

@@ -3,9 +3,24 @@
 /// Makes a `#[test]` of every behaviour of the lock contract.
 ///
 /// The first argument makes a backend: a function or a closure, async or not, that returns a
-/// [`LockHarness`](crate::concurrency_suite::LockHarness). The second says what the backend can
-/// do, [everything](crate::concurrency_suite::LockCapabilities::ALL) if it is left out. What is
+/// [`LockHarness`](crate::LockHarness). The second says what the backend can
+/// do, [everything](crate::LockCapabilities::ALL) if it is left out. What is
 /// declared and has no test does not compile. Put it in a module of its own for each backend.
+///
+/// ```
+/// use cache_core::{Clock, ManualClock};
+/// use cache_testkit::LockHarness;
+///
+/// # fn my_locks(_: Clock) -> std::sync::Arc<dyn cache_core::ConcurrencyService> { unimplemented!() }
+/// fn harness() -> LockHarness {
+///     let clock = ManualClock::new();
+///     LockHarness::new(my_locks(clock.clock())).with_clock(clock)
+/// }
+///
+/// mod my_locks_conform {
+///     cache_testkit::concurrency_conformance!(super::harness);
+/// }
+/// ```
 #[macro_export]
 macro_rules! concurrency_conformance {
     ($factory:expr $(,)?) => {

@@ -15,7 +15,7 @@ use super::script::{Answer, Script, Write};
 
 mockall::mock! {
     /// The calls of a [`MockCacheService`] as mockall sees them: one `expect_…` per method of
-    /// [`CacheStore`] and [`CacheService`].
+    /// [`CacheStore`] and [`CacheService`] that a backend has to implement, and some more.
     #[derive(Debug)]
     pub CacheCalls {}
 
@@ -54,9 +54,10 @@ mockall::mock! {
 /// a cache that behaves like one, take one in memory.
 ///
 /// A call that nothing is said about goes on to mockall's expectations: each method of
-/// [`CacheStore`] and [`CacheService`] has its `expect_…` here, through [`MockCacheCalls`]; without
-/// one the call panics, naming method and key. `peek`, `peek_for`, `stats` and `clock` need none:
-/// until one is set they answer with nothing, nothing, zeros and the system's clock.
+/// [`CacheStore`] and [`CacheService`] that a backend has to implement, and `peek_for` and `clock`, have
+/// an `expect_…` here, through [`MockCacheCalls`]; without one the call panics, naming method and key.
+/// `peek`, `peek_for`, `stats` and `clock` need none: until one is set they answer with nothing, nothing,
+/// zeros and the system's clock. The other methods do what their defaults do, with these.
 ///
 /// ```
 /// use cache_core::{CacheService, CacheServiceExt};
