@@ -193,3 +193,34 @@ impl Drop for Landing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::flights::Boarding;
+    use super::*;
+
+    #[test]
+    fn p9_however_many_loads_there_were_at_rest_the_registry_is_small() {
+        let flights = Arc::new(Flights::new());
+        let task = Task::new(Timestamp::MAX);
+        let lead = |key: usize| match flights.board(&key.to_string(), || Flight::new(task.clone()))
+        {
+            Boarding::Led(key, flight) => Landing::new(&flights, key, flight),
+            Boarding::Joined(_) => panic!("nobody loads it"),
+        };
+        let all = || (0..100_000).map(lead).collect::<Vec<_>>();
+        type End = fn(&Flights<Flight>, Vec<Landing>);
+        let ends: [End; 3] = [
+            |_, landings| drop(landings),
+            |flights, landings| landings.iter().for_each(|landing| flights.detach(landing.key())),
+            |flights, _landings| flights.detach_where(|_| true),
+        ];
+        for end in ends {
+            let landings = all();
+            assert!(flights.room() >= 100_000);
+            end(&flights, landings);
+            assert_eq!(flights.len(), 0);
+            assert!(flights.room() <= 64 << 10, "room for {}", flights.room());
+        }
+    }
+}

@@ -89,6 +89,12 @@ impl<F: Flight> Flights<F> {
         }
     }
 
+    /// For how many there is room.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().capacity()).sum()
+    }
+
     /// How many flights can be joined.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
