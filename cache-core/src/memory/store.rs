@@ -12,8 +12,8 @@ use super::engine::{Address, KeyHash, MemoryEngine, Slot, Swept, TypeTag};
 use super::stripes::Stripes;
 use super::sweep::{Hand, Pass, Record, Tick};
 use crate::{
-    CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, Selector, Timestamp,
-    check_key,
+    CacheError, CacheStats, CacheStore, Clock, Entry, Lease, LeaseOutcome, MAX_KEY_BYTES, Selector,
+    Timestamp, check_key,
 };
 
 /// How many records of the sweep a write passes.
@@ -259,7 +259,11 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
             Selector::All => "",
         };
         // First no fill that began before can commit any more, then what was committed goes.
-        self.stripes.revoke_all();
+        match prefix.len() {
+            1..=MAX_KEY_BYTES => self.stripes.revoke_prefix(prefix),
+            // Of no length that is worth remembering.
+            _ => self.stripes.revoke_all(),
+        }
         let engine = self.engine.as_ref();
         Ok(Some(engine.map_or(0, |engine| engine.remove_prefix(prefix, &live))))
     }
@@ -284,7 +288,8 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
             return Ok(false);
         }
         let (at, entry) = (self.address(lease.key()), self.settle(entry));
-        let filled = self.stripes.commit(at.hash, lease.id(), |hand| self.put(at, entry, hand));
+        let filled =
+            self.stripes.commit(at.hash, at.key, lease.id(), |hand| self.put(at, entry, hand));
         self.sweep_some(SWEEP_PER_WRITE);
         Ok(filled.is_some())
     }
@@ -292,7 +297,7 @@ impl<E: MemoryEngine> CacheStore for MemoryStore<E> {
     async fn fill_or_remove(&self, lease: Lease, entry: Entry) -> Result<bool, CacheError> {
         let runs = self.config.clock.is_before(lease.valid_until());
         let (at, entry) = (self.address(lease.key()), self.settle(entry));
-        let filled = self.stripes.revoke_others(at.hash, lease.id(), |valid, hand| {
+        let filled = self.stripes.revoke_others(at.hash, at.key, lease.id(), |valid, hand| {
             if valid && runs {
                 self.put(at, entry, hand);
             } else if let Some(engine) = &self.engine {

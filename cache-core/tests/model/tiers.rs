@@ -10,6 +10,7 @@ use crate::randomly;
 use crate::stripes::Stripes;
 
 const HASH: u64 = 0;
+const KEY: &str = "key";
 
 struct Tiers {
     stripes: Stripes,
@@ -41,7 +42,7 @@ impl Tiers {
         let lease = self.stripes.generation(HASH);
         let found = *self.far.lock().unwrap();
         if found.is_some() {
-            self.stripes.commit(HASH, lease, |_| *self.near.lock().unwrap() = found);
+            self.stripes.commit(HASH, KEY, lease, |_| *self.near.lock().unwrap() = found);
         }
         found
     }
@@ -61,12 +62,12 @@ impl Tiers {
         let lease = self.stripes.generation(HASH);
         *self.far.lock().unwrap() = Some(value);
         match end {
-            End::RevokingOthers => self.stripes.revoke_others(HASH, lease, |valid, _| {
+            End::RevokingOthers => self.stripes.revoke_others(HASH, KEY, lease, |valid, _| {
                 *self.near.lock().unwrap() = valid.then_some(value);
             }),
             End::RevokingNobody => {
                 let kept = |_: &mut _| *self.near.lock().unwrap() = Some(value);
-                self.stripes.commit(HASH, lease, kept);
+                self.stripes.commit(HASH, KEY, lease, kept);
             }
         }
     }

@@ -6,7 +6,7 @@ use cache_core::{
     CacheServiceExt, CacheStats, CacheStore, ErrorKind, ManualClock, Policy, ReadThrough,
 };
 use cache_quick::QuickStore;
-use cache_testkit::{FlakyCache, Loads, Operation, eventually, let_others_run, poll_once};
+use cache_testkit::{FlakyCache, Gate, Loads, Operation, eventually, let_others_run, poll_once};
 
 use super::{HOUR, SECOND, cache};
 
@@ -120,4 +120,24 @@ async fn with_jitter_above_refresh_ahead_a_value_is_loaded_once() {
         }
         assert_eq!(loads.count(), 1, "{policy:?}");
     }
+}
+
+/// A removal by prefix has the loads thrown away that it selects, and no others.
+#[tokio::test]
+async fn a_load_is_stored_although_another_prefix_is_removed() {
+    let cache = cache(&ManualClock::new());
+    for (prefix, stored) in
+        [("user:", Some(1_u64)), ("org:ab", Some(1)), ("org:", None), ("", None)]
+    {
+        let gate = Gate::new();
+        let mut load = Box::pin(cache.get_or_load("org:a", HOUR, gate.loader(1_u64)));
+        assert!(poll_once(&mut load).is_pending());
+        gate.reached().await;
+        cache.invalidate_prefix(prefix).await.unwrap();
+        gate.open();
+        assert_eq!(*load.await.unwrap(), 1);
+        assert_eq!(cache.get("org:a").await.unwrap(), stored, "{prefix:?} was removed");
+        cache.invalidate("org:a").await.unwrap();
+    }
+    assert_eq!(cache.stats().fills_refused, 2);
 }
