@@ -1,5 +1,6 @@
 //! Any bus, with faults on top.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -73,6 +74,11 @@ impl InvalidationBus for LossyBus {
     /// The deadline is that of the inner bus, which knows nothing of the faults here.
     fn subscribe_until(&self, deadline: &BusDeadline) -> BoxStream<'static, BusEvent> {
         self.follow(self.inner.subscribe_until(deadline))
+    }
+
+    /// The inner bus: what is published passes unharmed, so a store that knows it tells over it.
+    fn as_any(&self) -> Option<&dyn Any> {
+        self.inner.as_any()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::{CacheError, Clock, ErrorKind};
@@ -12,17 +13,22 @@ use crate::Gate;
 
 /// The remote control of a [`FlakyCache`](crate::FlakyCache). Clones control the same one.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<State>>);
+pub struct Faults(Arc<State>);
 
+/// Apart, and neither is locked while a predicate runs: it may ask for, and change, the other.
 #[derive(Default)]
 struct State {
-    rules: Vec<Rule>,
-    record: Vec<Operation>,
+    rules: Mutex<Vec<Rule>>,
+    /// How many rules there have been.
+    set: AtomicU64,
+    record: Mutex<Vec<Operation>>,
 }
 
-type Predicate = Box<dyn Fn(&Operation) -> bool + Send + Sync>;
+type Predicate = Arc<dyn Fn(&Operation) -> bool + Send + Sync>;
 
 struct Rule {
+    /// Its number.
+    id: u64,
     when: Predicate,
     stage: Stage,
     /// How often it still applies; `None`: always.
@@ -49,34 +55,55 @@ impl Faults {
     /// Begins a fault that befalls the operations for which `when` holds: say how often, on which
     /// side of the operation, and then what happens. Several faults of one operation happen in
     /// the order in which they were set; after a failure no further one does.
+    ///
+    /// `when` may ask and change these faults itself, for what went before: the operation that it is asked
+    /// about is on record already.
+    ///
+    /// ```
+    /// use cache_core::{CacheServiceExt, ErrorKind, ReadThrough};
+    /// use cache_testkit::{FlakyCache, MockCacheService, Operation};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let store = FlakyCache::remote(MockCacheService::passthrough());
+    /// let (faults, seen) = (store.faults(), store.faults());
+    /// let cache = ReadThrough::new(store);
+    /// let written = move || seen.count(Operation::is_write) > 0;
+    /// faults.when(move |op| op.is_read() && written()).fail(ErrorKind::Unavailable);
+    ///
+    /// assert!(cache.get::<u32>("a").await.is_ok());
+    /// cache.set("a", &1, None).await.unwrap();
+    /// assert!(cache.get::<u32>("a").await.is_err());
+    /// # }
+    /// ```
     pub fn when(&self, when: impl Fn(&Operation) -> bool + Send + Sync + 'static) -> Fault {
-        Fault { faults: self.clone(), when: Box::new(when), stage: Stage::Before, times: None }
+        Fault { faults: self.clone(), when: Arc::new(when), stage: Stage::Before, times: None }
     }
 
     /// Ends all faults. What is held stays held until its gate is opened.
     pub fn heal(&self) {
-        self.0.lock().rules.clear();
+        self.0.rules.lock().clear();
     }
 
     /// Every operation so far, in the order in which they began.
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
-        self.0.lock().record.clone()
+        self.0.record.lock().clone()
     }
 
     /// How many operations so far `which` holds for.
     #[must_use]
     pub fn count(&self, which: impl Fn(&Operation) -> bool) -> usize {
-        self.0.lock().record.iter().filter(|operation| which(operation)).count()
+        // Asked of a copy: it may ask for more.
+        self.operations().iter().filter(|operation| which(operation)).count()
     }
 
     /// Empties the record.
     pub fn forget_operations(&self) {
-        self.0.lock().record.clear();
+        self.0.record.lock().clear();
     }
 
     pub(super) fn note(&self, operation: &Operation) {
-        self.0.lock().record.push(operation.clone());
+        self.0.record.lock().push(operation.clone());
     }
 
     /// Lets happen what is to happen on this side of `operation`.
@@ -103,9 +130,20 @@ impl Faults {
 
     /// What befalls `operation`, up to the first failure, each counted as one of its times.
     fn take(&self, stage: Stage, operation: &Operation) -> Vec<Effect> {
+        let asked: Vec<(u64, Predicate)> = {
+            let rules = self.0.rules.lock();
+            let of_stage = rules.iter().filter(|rule| rule.stage == stage && rule.left != Some(0));
+            of_stage.map(|rule| (rule.id, Arc::clone(&rule.when))).collect()
+        };
         let mut effects = Vec::new();
-        for rule in &mut self.0.lock().rules {
-            if rule.stage != stage || rule.left == Some(0) || !(rule.when)(operation) {
+        for (id, when) in asked {
+            if !when(operation) {
+                continue;
+            }
+            // It may be over meanwhile.
+            let mut rules = self.0.rules.lock();
+            let Some(rule) = rules.iter_mut().find(|rule| rule.id == id) else { continue };
+            if rule.left == Some(0) {
                 continue;
             }
             rule.left = rule.left.map(|left| left - 1);
@@ -120,10 +158,9 @@ impl Faults {
 
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
         f.debug_struct("Faults")
-            .field("faults", &state.rules.len())
-            .field("operations", &state.record.len())
+            .field("faults", &self.0.rules.lock().len())
+            .field("operations", &self.0.record.lock().len())
             .finish()
     }
 }
@@ -185,7 +222,8 @@ impl Fault {
 
     fn set(self, effect: Effect) {
         let Self { faults, when, stage, times } = self;
-        faults.0.lock().rules.push(Rule { when, stage, left: times, effect });
+        let id = faults.0.set.fetch_add(1, Ordering::Relaxed);
+        faults.0.rules.lock().push(Rule { id, when, stage, left: times, effect });
     }
 }
 

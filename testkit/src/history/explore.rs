@@ -18,7 +18,9 @@ const SEEDS: &str = "HISTORY_SEEDS";
 ///
 /// # Panics
 ///
-/// At the first seed whose history is wrong, naming the seed and what is wrong with it.
+/// At the first seed whose history is wrong, naming the seed and what is wrong with it. And if it is
+/// called in a runtime, since it makes its own: it is for a `#[test]`, not for a `#[tokio::test]`, which
+/// awaits [`run`](super::run) itself.
 ///
 /// ```
 /// use cache_core::{CacheService, Clock};

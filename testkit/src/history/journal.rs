@@ -15,10 +15,12 @@ use cache_core::{BusEvent, Selector};
 
 use super::record::{Action, History, Reader, Record, Stamp};
 
+/// The calls of this process, over all journals: two of them may be of one file.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
-    calls: AtomicU64,
 }
 
 /// A call that has begun, among those of all processes.
@@ -27,11 +29,11 @@ pub(super) type Call = String;
 impl Journal {
     pub(super) fn append_to(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
-        Ok(Self { file, calls: AtomicU64::new(0) })
+        Ok(Self { file })
     }
 
     pub(super) fn begin(&self, node: usize, action: &Action) -> Call {
-        let call = format!("{}.{}", process::id(), self.calls.fetch_add(1, Ordering::Relaxed));
+        let call = format!("{}.{}", process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         self.write(&format!("begin\t{call}\t{node}\t{}\n", encode(action)));
         call
     }

@@ -50,7 +50,7 @@ mockall::mock! {
 /// A [`CacheService`] that answers as a test tells it to.
 ///
 /// The methods here say what typed calls find and which writes must come; what must come and has
-/// not by the time the mock is dropped fails the test. Answers do not change by themselves: for
+/// not by the time the mock is dropped fails the test ([`verify`](Self::verify) asks earlier). Answers do not change by themselves: for
 /// a cache that behaves like one, take one in memory.
 ///
 /// A call that nothing is said about goes on to mockall's expectations: each method of
@@ -126,6 +126,32 @@ impl MockCacheService {
         let entry = entry.expect("the value of a hit must encode");
         self.script.answer(key, Answer::Hit(entry));
         self
+    }
+
+    /// Checks that what must come has come. So does the end of the mock; but where its last handle goes
+    /// with a task, that panics in the task, and a test that does not await it passes.
+    ///
+    /// ```
+    /// use cache_core::{CacheService, CacheServiceExt};
+    /// use cache_testkit::MockCacheService;
+    /// use std::sync::Arc;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let mut mock = MockCacheService::new();
+    /// mock.expects_invalidate("org:acme");
+    /// let mock = Arc::new(mock);
+    /// let cache: Arc<dyn CacheService> = mock.clone();
+    /// tokio::spawn(async move { cache.invalidate("org:acme").await }).await.unwrap().unwrap();
+    /// mock.verify();
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If something has not come, naming it.
+    pub fn verify(&self) {
+        let missing = self.script.missing();
+        assert!(missing.is_empty(), "expected and did not come: {missing:?}");
     }
 
     /// `key` is cached as absent: reads find nothing, and neither does `get_or_load_opt`, without
@@ -267,10 +293,9 @@ impl DerefMut for MockCacheService {
 
 impl Drop for MockCacheService {
     fn drop(&mut self) {
-        let missing = self.script.missing();
         // A test that fails already is not to abort over this.
-        if !missing.is_empty() && !std::thread::panicking() {
-            panic!("expected and did not come: {missing:?}");
+        if !std::thread::panicking() {
+            self.verify();
         }
     }
 }

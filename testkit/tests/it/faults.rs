@@ -150,3 +150,44 @@ async fn a_service_is_wrapped_like_a_store() {
     assert_eq!(cache.operations().last(), Some(&Operation::Load { key: "b".into() }));
     assert!(cache.inner().peek("a").is_some());
 }
+
+/// A predicate that asks its own faults: of another thread, as it would stand for ever.
+#[test]
+fn a_predicate_may_ask_and_change_its_own_faults() {
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (cache, faults, _) = flaky();
+            let own = faults.clone();
+            let written = move || own.count(Operation::is_write) > 0;
+            faults.when(move |op| op.is_read() && written()).fail(ErrorKind::Unavailable);
+            assert_eq!(kind(cache.get::<i32>("a").await), None);
+            cache.set("a", &1, TTL).await.unwrap();
+            assert_eq!(kind(cache.get::<i32>("a").await), Some(ErrorKind::Unavailable));
+            let own = faults.clone();
+            let healing = move |op: &Operation| {
+                if op.is_remove() {
+                    own.heal();
+                }
+                false
+            };
+            faults.when(healing).fail(ErrorKind::Backend);
+            cache.invalidate("b").await.unwrap();
+            assert_eq!(cache.get("a").await.unwrap(), Some(1));
+            assert_eq!(faults.count(|_| faults.operations().len() == 5), 5);
+        });
+        ended.send(()).unwrap();
+    });
+    end.recv_timeout(Duration::from_secs(20)).expect("it stands, or has failed");
+}
+
+/// As services do that test time with tokio's: a delay is as long by that as it says.
+#[tokio::test(start_paused = true)]
+async fn a_delay_is_as_long_in_a_runtime_whose_time_is_paused() {
+    let store = FlakyCache::remote(cache_testkit::MockCacheService::passthrough());
+    store.faults().when(|_| true).delay(Duration::from_millis(50));
+    let cache = ReadThrough::new(store);
+    let got = tokio::time::timeout(Duration::from_millis(500), cache.get::<i32>("a")).await;
+    assert_eq!(got.expect("a tenth of the timeout").unwrap(), None);
+}

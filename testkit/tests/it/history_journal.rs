@@ -54,6 +54,19 @@ fn what_was_written_is_read() {
     assert_eq!(history.records(), expected);
 }
 
+#[test]
+fn two_recorders_of_one_process_keep_their_calls_apart() {
+    let history = in_file("two", |one, other| {
+        let first = one.begin(0, Action::missed("k"));
+        let second = other.begin(1, Action::missed("l"));
+        first.end_found(Some(1));
+        second.end_found(Some(2));
+    });
+    let at = |node, began, ended, action| Record { node, began, ended: Some(ended), action };
+    let expected = [at(0, 0, 2, Action::found("k", 1)), at(1, 1, 3, Action::found("l", 2))];
+    assert_eq!(history.records(), expected);
+}
+
 /// As a process that is killed would: what it began has no end.
 fn killed(gone: bool) -> History {
     in_file(&format!("killed-{gone}"), |own, killed| {

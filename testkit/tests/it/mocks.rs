@@ -209,3 +209,12 @@ fn a_lock_that_must_be_taken_and_is_not_fails() {
         mock.expects_lock("user:7");
     });
 }
+
+#[test]
+fn what_must_come_can_be_asked_for_before_the_end() {
+    let mut mock = MockCacheService::new();
+    mock.expects_invalidate("org:acme");
+    assert!(panics(|| mock.verify()).contains("org:acme"));
+    block_on(mock.invalidate("org:acme")).unwrap();
+    mock.verify();
+}
