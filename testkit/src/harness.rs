@@ -34,6 +34,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(300);
 pub struct CacheHarness {
     cache: Arc<dyn CacheService>,
     twin: Arc<dyn CacheService>,
+    second: Option<Arc<dyn CacheService>>,
     clock: Option<ManualClock>,
     capabilities: Capabilities,
     default_ttl: Duration,
@@ -49,6 +50,7 @@ impl CacheHarness {
     pub fn new(cache: impl CacheService + Clone) -> Self {
         Self {
             twin: Arc::new(cache.clone()),
+            second: None,
             cache: Arc::new(cache),
             clock: None,
             capabilities: Capabilities::all(),
@@ -57,6 +59,24 @@ impl CacheHarness {
             exercised: Mutex::default(),
             guards: Vec::new(),
         }
+    }
+
+    /// Another client of the server on which the cache keeps its entries: as another process has it,
+    /// with connections and loads of its own. What one of the two has done the other sees at once,
+    /// and leases are those of the server; so it is not for a node that keeps entries of its own until
+    /// a bus tells it. Without a second client the behaviours that are about two do nothing.
+    ///
+    /// ```
+    /// use cache_core::{CacheService, CacheStore, ReadThrough};
+    /// use cache_testkit::CacheHarness;
+    ///
+    /// fn harness(connect: impl Fn() -> ReadThrough<std::sync::Arc<dyn CacheStore>>) -> CacheHarness {
+    ///     CacheHarness::new(connect()).second(connect())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn second(self, client: impl CacheService) -> Self {
+        Self { second: Some(Arc::new(client)), ..self }
     }
 
     /// The clock the cache was built with: the suite moves it instead of waiting.
@@ -101,6 +121,12 @@ impl CacheHarness {
     #[must_use]
     pub fn twin(&self) -> &Arc<dyn CacheService> {
         &self.twin
+    }
+
+    /// Another client of the same server, where there is one.
+    #[must_use]
+    pub fn second_client(&self) -> Option<&Arc<dyn CacheService>> {
+        self.second.as_ref()
     }
 
     /// The clock that the suite moves, if it may.

@@ -7,6 +7,7 @@
 )]
 
 mod bus;
+pub mod bus_suite;
 mod capability;
 pub mod concurrency_suite;
 mod conformance;
@@ -20,6 +21,7 @@ mod mock;
 mod poll;
 pub mod servers;
 pub mod suite;
+mod watchdog;
 
 pub use bus::{BusFaults, LocalBus, LocalBusNode, LossyBus};
 pub use cache_core::{Clock, ManualClock, Timestamp};

@@ -25,6 +25,7 @@ impl RecordedBus {
 
     fn record(&self, inner: BoxStream<'static, BusEvent>) -> BoxStream<'static, BusEvent> {
         let (recorder, node) = (self.recorder.clone(), self.node);
+        recorder.listens(node, |ear| ear.live += 1);
         let subscription = Subscription { recorder, node, inner, at_work: None };
         Box::pin(stream::unfold(subscription, |mut subscription| async move {
             Some((subscription.next().await?, subscription))
@@ -58,11 +59,28 @@ struct Subscription {
 
 impl Subscription {
     async fn next(&mut self) -> Option<BusEvent> {
-        if let Some(dealt_with) = self.at_work.take() {
-            dealt_with.end();
-        }
+        self.deal_with();
         let event = self.inner.next().await?;
         self.at_work = Some(self.recorder.begin(self.node, Action::Deliver(event.clone())));
+        self.recorder.listens(self.node, |ear| ear.at_work += 1);
         Some(event)
+    }
+
+    fn deal_with(&mut self) {
+        if let Some(dealt_with) = self.at_work.take() {
+            dealt_with.end();
+            self.recorder.listens(self.node, |ear| ear.at_work -= 1);
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // What it was at work on stays of unknown end.
+        let left = usize::from(self.at_work.is_some());
+        self.recorder.listens(self.node, |ear| {
+            ear.live -= 1;
+            ear.at_work -= left;
+        });
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use cache_core::{CacheError, CacheService, CacheServiceExt, Policy, Selector};
 
+use super::database::ABSENT;
 use super::record::{Action, Reader};
-use super::recorder::Recorder;
+use super::recorder::{Begun, Recorder};
 
 /// One node's cache, of numbers; every call is recorded. Loaders record what they read through
 /// [`Recorder::load`]. A dropped call is recorded as one of unknown outcome.
@@ -70,6 +71,19 @@ impl Client {
         Ok(found)
     }
 
+    /// [`CacheServiceExt::get_many`].
+    ///
+    /// # Errors
+    ///
+    /// The cache's.
+    pub async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<u64>>, CacheError> {
+        let begin = |key: &&str| self.recorder.begin(self.node, Action::missed(key));
+        let begun: Vec<_> = keys.iter().map(begin).collect();
+        let found = self.cache.get_many::<u64>(keys).await?;
+        begun.into_iter().zip(&found).for_each(|(begun, found)| begun.end_found(*found));
+        Ok(found)
+    }
+
     /// [`CacheServiceExt::get_or_load`].
     ///
     /// # Errors
@@ -92,6 +106,30 @@ impl Client {
         Ok(found)
     }
 
+    /// [`CacheServiceExt::get_or_load_opt`]. That there is no value goes on record as [`ABSENT`], which
+    /// needs a source like any value: so the loader records what [`Database::row`](super::Database::row)
+    /// says.
+    ///
+    /// # Errors
+    ///
+    /// The cache's.
+    pub async fn get_or_load_opt<E, F, Fut>(
+        &self,
+        key: &str,
+        policy: impl Into<Policy>,
+        load: F,
+    ) -> Result<Option<u64>, CacheError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<u64>, E>> + Send + 'static,
+    {
+        let begun = self.recorder.begin(self.node, loading(key));
+        let found = self.cache.get_or_load_opt(key, policy, load).await?.map(|value| *value);
+        begun.end_found(found.or(Some(ABSENT)));
+        Ok(found)
+    }
+
     /// [`CacheServiceExt::get_or_load_many`].
     ///
     /// # Errors
@@ -108,11 +146,27 @@ impl Client {
         F: FnOnce(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<HashMap<String, u64>, E>> + Send + 'static,
     {
+        self.load_many(keys, policy, load, None).await
+    }
+
+    /// The same; a slot without a value goes on record as `absent`.
+    pub(super) async fn load_many<E, F, Fut>(
+        &self,
+        keys: &[&str],
+        policy: impl Into<Policy>,
+        load: F,
+        absent: Option<u64>,
+    ) -> Result<Vec<Option<u64>>, CacheError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: FnOnce(Vec<String>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<HashMap<String, u64>, E>> + Send + 'static,
+    {
         let begin = |key: &&str| self.recorder.begin(self.node, loading(key));
         let begun: Vec<_> = keys.iter().map(begin).collect();
         let found = self.cache.get_or_load_many(keys, policy, load).await?;
         let found: Vec<_> = found.into_iter().map(|value| value.map(|value| *value)).collect();
-        begun.into_iter().zip(&found).for_each(|(begun, found)| begun.end_found(*found));
+        begun.into_iter().zip(&found).for_each(|(begun, found)| begun.end_found(found.or(absent)));
         Ok(found)
     }
 
@@ -129,6 +183,24 @@ impl Client {
     ) -> Result<(), CacheError> {
         let begun = self.recorder.begin(self.node, Action::write(key, value));
         self.cache.set(key, &value, policy).await.inspect(|()| begun.end())
+    }
+
+    /// [`CacheServiceExt::set_many`].
+    ///
+    /// # Errors
+    ///
+    /// The cache's.
+    pub async fn set_many(
+        &self,
+        items: &[(&str, u64)],
+        policy: impl Into<Policy>,
+    ) -> Result<(), CacheError> {
+        let begin =
+            |(key, value): &(&str, u64)| self.recorder.begin(self.node, Action::write(key, *value));
+        let begun: Vec<_> = items.iter().map(begin).collect();
+        self.cache.set_many(items, policy).await?;
+        begun.into_iter().for_each(Begun::end);
+        Ok(())
     }
 
     /// [`CacheServiceExt::invalidate`].

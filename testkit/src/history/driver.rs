@@ -17,14 +17,12 @@ use cache_core::{CacheService, Policy, Selector};
 use fastrand::Rng;
 
 use super::client::Client;
-use super::database::Database;
+use super::database::{ABSENT, Database};
 use super::loaders::{Loaders, Plan};
 use super::options::Options;
 use super::record::History;
 use crate::poll_once;
 
-/// How long the calls may take to end once nothing goes wrong any more and no loader stops.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// How often the runtime's other tasks have their turn after a step, at most.
 const TURNS: usize = 4;
 
@@ -56,8 +54,9 @@ impl Node {
 ///
 /// # Panics
 ///
-/// If a call does not end within 10 s of the end of the faults, naming the seed and the call; if
-/// there are no nodes, keys or clients.
+/// If a call does not end within 10 s of the end of the faults, naming the seed and the call; if a node
+/// with a [recorded bus](super::Recorder::bus) does not listen to it then, or has not dealt within that time
+/// with what it was told; if there are no nodes, keys or clients.
 pub async fn run(seed: u64, nodes: Vec<Node>, options: Options) -> History {
     let mut driver = Driver::new(seed, &nodes, options);
     let mut step = 0;
@@ -69,6 +68,8 @@ pub async fn run(seed: u64, nodes: Vec<Node>, options: Options) -> History {
     }
     (driver.options.at_end)();
     driver.finish().await;
+    driver.rest_long().await;
+    driver.listen().await;
     driver.read_all().await;
     driver.options.recorder.history()
 }
@@ -182,11 +183,18 @@ impl Driver {
         let pause = rng.usize(..4);
         let Seat { node, client, .. } = &self.clients[at];
         let (node, client) = (*node, client.clone());
-        match rng.u8(..20) {
+        match rng.u8(..if self.options.batches { 23 } else { 20 }) {
             0 | 1 => (format!("get {key}"), call(async move { client.get(&key).await.map(drop) })),
             2..=4 => {
                 let name = format!("get_arc {key}");
                 (name, call(async move { client.get_arc(&key).await.map(drop) }))
+            }
+            5..=7 if self.options.absences => {
+                let name = format!("get_or_load_opt {key}");
+                let load = self.loaders.clone().load_opt(node, key.clone(), plan);
+                let get =
+                    async move { client.get_or_load_opt(&key, policy, || load).await.map(drop) };
+                (name, call(get))
             }
             5..=10 => {
                 let name = format!("get_or_load {key}");
@@ -197,9 +205,7 @@ impl Driver {
                 )
             }
             11 => {
-                let mut keys = self.options.keys.clone();
-                rng.shuffle(&mut keys);
-                keys.truncate(rng.usize(1..=keys.len()));
+                let keys = some_of(&self.options.keys, rng);
                 let load = self.load_many(node, keys.clone(), client, policy, plan);
                 (format!("get_or_load_many {keys:?}"), load)
             }
@@ -211,17 +217,42 @@ impl Driver {
                 };
                 (name, call(set))
             }
+            20 => {
+                let keys = some_of(&self.options.keys, rng);
+                let name = format!("get_many {keys:?}");
+                let get = async move {
+                    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+                    client.get_many(&keys).await.map(drop)
+                };
+                (name, call(get))
+            }
+            21 => {
+                let keys = some_of(&self.options.keys, rng);
+                let name = format!("set_many {keys:?}");
+                let values: Vec<_> = keys.iter().map(|key| self.database.write(key)).collect();
+                let set = async move {
+                    turns(pause).await;
+                    let items: Vec<_> = keys.iter().map(String::as_str).zip(values).collect();
+                    client.set_many(&items, policy).await
+                };
+                (name, call(set))
+            }
             kind => {
                 let prefix = key.split_inclusive(':').next().unwrap_or_default().to_owned();
                 let what = match kind {
                     15..=17 => Selector::key(key),
                     18 => Selector::Prefix(prefix),
-                    _ => Selector::All,
+                    19 => Selector::All,
+                    _ => Selector::Keys(some_of(&self.options.keys, rng)),
                 };
-                // Now and then nothing has changed.
                 for key in self.options.keys.iter().filter(|key| what.matches(key)) {
-                    if rng.u8(..8) != 0 {
-                        self.database.write(key);
+                    match rng.u8(..8) {
+                        // Now and then nothing has changed.
+                        0 => {}
+                        1 if self.options.absences => self.database.delete(key),
+                        _ => {
+                            self.database.write(key);
+                        }
                     }
                 }
                 let name = format!("remove {what:?}");
@@ -246,7 +277,7 @@ impl Driver {
         call(async move {
             let keys: Vec<_> = keys.iter().map(String::as_str).collect();
             let load = move |missing| loaders.load_many(node, missing, plan);
-            client.get_or_load_many(&keys, policy, load).await.map(drop)
+            client.load_many(&keys, policy, load, Some(ABSENT)).await.map(drop)
         })
     }
 
@@ -257,16 +288,33 @@ impl Driver {
             while self.loaders.release_one(&mut self.rng) {}
             (0..self.clients.len()).for_each(|at| self.poll_call(at));
             self.rest().await;
-            assert!(start.elapsed() < DEADLINE, "{self:?}");
+            assert!(start.elapsed() < self.options.patience, "{self:?}");
         }
     }
 
-    /// Reads every key on every node, by a manual clock some time later: what the bus still had to
-    /// say has been heard then.
-    async fn read_all(&mut self) {
+    /// Lets some time go by, on a manual clock: what the bus still had to say has been said then.
+    async fn rest_long(&mut self) {
         for _ in 0..RESTS {
             self.rest().await;
         }
+    }
+
+    /// Waits until every node has heard what it was told. One that does not listen could not be held to
+    /// what it has not heard.
+    async fn listen(&mut self) {
+        let start = Instant::now();
+        for at in 0..self.nodes {
+            let node = self.clients[at].node;
+            while let Some(fault) = self.options.recorder.deafness(node) {
+                let patient = start.elapsed() < self.options.patience;
+                assert!(patient, "seed {}: node {node} {fault}", self.seed);
+                self.rest().await;
+            }
+        }
+    }
+
+    /// Reads every key on every node.
+    async fn read_all(&mut self) {
         // The first seats are those of the first client of each node.
         for seat in &self.clients[..self.nodes] {
             for key in &self.options.keys {
@@ -294,6 +342,14 @@ impl fmt::Debug for Driver {
         }
         Ok(())
     }
+}
+
+/// Some of the keys, in any order.
+fn some_of(keys: &[String], rng: &mut Rng) -> Vec<String> {
+    let mut some = keys.to_vec();
+    rng.shuffle(&mut some);
+    some.truncate(rng.usize(1..=some.len()));
+    some
 }
 
 /// A call whose result is what was recorded.

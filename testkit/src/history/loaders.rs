@@ -8,7 +8,7 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::database::Database;
+use super::database::{ABSENT, Database};
 use super::recorder::Recorder;
 
 /// What one loader is to do.
@@ -47,12 +47,22 @@ impl Loaders {
         Self { recorder, database, stopped: Arc::default() }
     }
 
+    /// A row's value; where there is no row it fails.
     pub(super) async fn load(self, node: usize, key: String, plan: Plan) -> Result<u64, Refused> {
+        self.load_opt(node, key, plan).await?.ok_or(Refused)
+    }
+
+    pub(super) async fn load_opt(
+        self,
+        node: usize,
+        key: String,
+        plan: Plan,
+    ) -> Result<Option<u64>, Refused> {
         self.stop_if(plan.stops_before).await;
         if plan.fails {
             return Err(Refused);
         }
-        let value = self.recorder.load(node, &key, || self.database.read(&key));
+        let value = self.row(node, &key);
         self.stop_if(plan.stops_after).await;
         Ok(value)
     }
@@ -69,11 +79,16 @@ impl Loaders {
             return Err(Refused);
         }
         for key in keys {
-            let value = self.recorder.load(node, &key, || self.database.read(&key));
-            values.insert(key, value);
+            let value = self.row(node, &key);
+            values.extend(value.map(|value| (key, value)));
         }
         self.stop_if(plan.stops_after).await;
         Ok(values)
+    }
+
+    fn row(&self, node: usize, key: &str) -> Option<u64> {
+        let value = self.recorder.load(node, key, || self.database.row(key));
+        (value != ABSENT).then_some(value)
     }
 
     /// Lets one of the loaders that have stopped go on; false if there is none.

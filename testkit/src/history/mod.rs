@@ -9,7 +9,7 @@
 //! says; else they overlapped and nothing is known of their order. A call that failed, was dropped
 //! or is still under way has no `ended`: it may have taken effect at any time since it began, or
 //! never. Values are numbers, and every value is written to the database once, so that a value
-//! tells where it comes from.
+//! tells where it comes from; but for [`ABSENT`], which stands for a row that is not there.
 //!
 //! # The rules
 //!
@@ -57,10 +57,13 @@
 //! - an event for the key, or `Connected`, which the bus hands to `m` after `p` and which `m` has
 //!   dealt with: it asks for the next one. Whatever that event was sent for, `m` drops what it
 //!   holds of the key, and what it fetches from then on is from after `p`.
-//! - for plain reads, and not with grace: `m` has dealt with a `Disconnected`, and the `Connected`
+//! - with [`Told`](Mode::Told): a `Disconnected` which the bus hands to `m` after `p` and which `m` has
+//!   dealt with. It drops nothing, but neither what it holds nor a load from before is given to anybody.
+//! - with [`Told`](Mode::Told), for plain reads: `m` has dealt with a `Disconnected`, and the `Connected`
 //!   that follows comes after the remover's return. Without the bus `m` may not trust what it
-//!   holds. Loads under way on `m` can be joined all the same: nobody could have told it. A node
-//!   that hears `Connected` first was without the bus until then.
+//!   holds. Loads that began since the loss can be joined all the same, for as long as a cache joins
+//!   such: stamps do not say how long that was. A node that hears `Connected` first was without the bus
+//!   until then.
 //!
 //! So the events must be on record: [`Recorder::bus`] wraps a bus for that. A bus that loses events
 //! silently tells nothing, and nothing counts.
@@ -98,7 +101,7 @@ mod violation;
 
 pub use checker::{Mode, check};
 pub use client::Client;
-pub use database::Database;
+pub use database::{ABSENT, Database};
 pub use driver::{Node, run};
 pub use explore::{explore, find};
 pub use options::Options;

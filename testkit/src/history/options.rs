@@ -19,6 +19,9 @@ pub struct Options {
     pub(super) policies: Vec<Policy>,
     pub(super) load_failures: f64,
     pub(super) drops: f64,
+    pub(super) batches: bool,
+    pub(super) absences: bool,
+    pub(super) patience: Duration,
     pub(super) restarts: Option<(f64, Replace)>,
     pub(super) between: Between,
     pub(super) at_end: Box<dyn FnMut()>,
@@ -51,6 +54,9 @@ impl Options {
             ],
             load_failures: 0.1,
             drops: 0.02,
+            batches: false,
+            absences: false,
+            patience: Duration::from_secs(10),
             restarts: None,
             between: Box::new(|_, _| {}),
             at_end: Box::new(|| {}),
@@ -103,6 +109,25 @@ impl Options {
     #[must_use]
     pub fn drops(self, chance: f64) -> Self {
         Self { drops: chance, ..self }
+    }
+
+    /// Also reads, writes and removals of several keys in one call.
+    #[must_use]
+    pub fn with_batches(self) -> Self {
+        Self { batches: true, ..self }
+    }
+
+    /// Also rows that are deleted, and callers to whom that is an answer.
+    #[must_use]
+    pub fn with_absences(self) -> Self {
+        Self { absences: true, ..self }
+    }
+
+    /// How long, in real time, calls may take to end once nothing goes wrong any more, and nodes to deal
+    /// with what their bus has told them: 10 s until told otherwise.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The chance, at each step, that a node ends and another takes its place. `replace` is called

@@ -1,5 +1,6 @@
 //! Writing a history down while it happens.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +23,18 @@ struct Inner {
     /// call returned is later than any taken before that call took effect.
     stamps: AtomicU64,
     records: Mutex<Vec<Record>>,
+    /// Of the nodes with a recorded bus.
+    ears: Mutex<BTreeMap<usize, Ear>>,
     journal: Option<Journal>,
+}
+
+/// What is known of a node as a listener.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ear {
+    /// Its subscriptions.
+    pub(super) live: usize,
+    /// What it was told and has not dealt with.
+    pub(super) at_work: usize,
 }
 
 impl Recorder {
@@ -91,9 +103,27 @@ impl Recorder {
     }
 
     /// `bus` as the given node is to use it: what is published and heard is recorded.
+    ///
+    /// A store does not know it as its own, since what it says itself would not be on record: so where a
+    /// removal and its publication are one call, as on Redis, they are two over this bus.
     #[must_use]
     pub fn bus(&self, node: usize, bus: Arc<dyn InvalidationBus>) -> Arc<dyn InvalidationBus> {
+        self.listens(node, |_| ());
         Arc::new(RecordedBus::new(self.clone(), node, bus))
+    }
+
+    /// Notes how a node with a recorded bus listens.
+    pub(super) fn listens(&self, node: usize, change: impl FnOnce(&mut Ear)) {
+        change(self.0.ears.lock().entry(node).or_default());
+    }
+
+    /// What is wrong with the way in which a node listens to its bus.
+    pub(super) fn deafness(&self, node: usize) -> Option<&'static str> {
+        match self.0.ears.lock().get(&node)? {
+            Ear { live: 0, .. } => Some("does not listen to its bus"),
+            Ear { at_work: 0, .. } => None,
+            Ear { .. } => Some("does not deal with what its bus has told it"),
+        }
     }
 
     /// What has been recorded so far.

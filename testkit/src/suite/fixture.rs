@@ -132,7 +132,12 @@ pub(super) async fn lease_for(h: &CacheHarness, key: &str, units: u32) -> Lease 
 
 /// A lease on `key`.
 pub(super) async fn lease_of(h: &CacheHarness, key: &str, ttl: Duration) -> Lease {
-    match h.cache().lease_to_replace(key, ttl).await.expect("lease failed") {
+    lease_by(&**h.cache(), key, ttl).await
+}
+
+/// A lease on `key` that `cache` is granted.
+pub(super) async fn lease_by(cache: &dyn CacheService, key: &str, ttl: Duration) -> Lease {
+    match cache.lease_to_replace(key, ttl).await.expect("lease failed") {
         LeaseOutcome::Granted(lease) => lease,
         other => panic!("no lease on {key:?}: {other:?}"),
     }
@@ -146,6 +151,11 @@ pub(super) async fn fill(h: &CacheHarness, lease: Lease, value: u64) -> bool {
 /// What the store itself finds under `key`, stale or not.
 pub(super) async fn fetch(h: &CacheHarness, key: &str) -> Option<Entry> {
     h.cache().fetch(key).await.expect("fetch failed")
+}
+
+/// The number in an entry.
+pub(super) fn number(entry: Option<&Entry>) -> Option<u64> {
+    entry.map(|entry| entry.decode().expect("an entry that nobody wrote"))
 }
 
 pub(super) fn strings(keys: &[&str]) -> Vec<String> {

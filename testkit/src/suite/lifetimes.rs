@@ -47,6 +47,8 @@ pub async fn an_expired_entry_is_missing_everywhere(h: &CacheHarness) {
     h.pass(h.units(3)).await;
     assert!(h.cache().peek("k").is_none() && h.cache().peek_fresh("k").is_none());
     assert!(fetch(h, "k").await.is_none());
+    let many = h.cache().fetch_many(&["k".to_owned()]).await.unwrap();
+    assert!(many[0].is_none(), "fetch_many finds what fetch does not");
     assert_eq!(h.get::<u64>("k").await, None);
     assert_eq!(h.cache().get_arc::<u64>("k").await.unwrap(), None);
     assert_eq!(h.cache().get_many::<u64>(&["k", "k"]).await.unwrap(), [None, None]);
@@ -179,4 +181,6 @@ pub async fn a_stale_entry_is_fetched_but_not_read(h: &CacheHarness) {
     assert!(many[0].is_some(), "fetch_many does not find what fetch finds");
     h.pass(h.units(6)).await;
     assert!(fetch(h, "k").await.is_none(), "found after its window");
+    let many = h.cache().fetch_many(&["k".to_owned()]).await.unwrap();
+    assert!(many[0].is_none(), "fetch_many finds what fetch does not");
 }

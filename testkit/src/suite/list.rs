@@ -62,6 +62,7 @@ macro_rules! __cache_behaviours {
             removal::the_empty_prefix_is_every_key;
             removal::clear_removes_everything;
             removal::removals_are_counted_or_said_not_to_be [RemovalCounts];
+            many::many_keys_are_each_read_written_and_removed;
             limits::keys_from_1_to_1024_bytes_work;
             limits::other_keys_are_invalid_everywhere;
             limits::keys_are_taken_literally;
@@ -72,6 +73,7 @@ macro_rules! __cache_behaviours {
             values::a_loaded_value_that_does_not_encode_is_an_error;
             values::empty_values_are_values;
             values::large_values_come_back_whole;
+            values::an_overwritten_value_is_decoded_anew;
             lifetimes::p8_01_ttl_to_the_millisecond;
             lifetimes::an_expired_entry_is_missing_everywhere;
             lifetimes::a_loaded_value_expires;
@@ -95,6 +97,11 @@ macro_rules! __cache_behaviours {
             leases::abandoning_too_late_does_nothing;
             leases::leases_are_exclusive_or_side_by_side [ExclusiveLeases];
             leases::a_fill_that_expired_stores_nothing;
+            tiers::fill_or_remove_leaves_its_value_or_nothing;
+            tiers::fill_or_remove_revokes_the_other_leases;
+            tiers::a_shared_fetch_finds_what_a_fetch_finds;
+            tiers::a_lease_for_here_is_revoked_like_any;
+            tiers::nobody_is_told_before_it_is_done;
             stale_fill::p1_01_key_removed_while_loading;
             stale_fill::p1_01_one_of_many_removed_while_loading;
             stale_fill::p1_01_absent_is_no_exception;
@@ -105,6 +112,15 @@ macro_rules! __cache_behaviours {
             stale_fill::p1_09_key_removed_after_the_caller_s_timeout;
             stale_fill::p1_11_absent_key_removed_while_loading;
             stale_fill::a_removal_elsewhere_leaves_a_load_alone;
+            overtaken::a_fill_that_is_overtaken_stores_nothing;
+            overtaken::a_fill_within_a_removal_or_write_is_undone;
+            overtaken::p1_12_random_histories;
+            clients::what_one_client_does_the_other_sees;
+            clients::a_change_by_another_client_revokes_leases;
+            clients::a_fill_that_another_client_overtakes_stores_nothing;
+            clients::p1_05_removed_by_another_client_while_loading;
+            clients::leases_are_those_of_the_server [ExclusiveLeases];
+            clients::p3_08_two_clients_one_load [ExclusiveLeases];
             coalescing::p3_01_a_thousand_callers_one_load;
             coalescing::p3_02_mixed_flavours_coalesce;
             coalescing::p3_02_overlapping_loads_of_many_share;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::list::{BEHAVIOURS, Behaviour};
-use crate::{CacheHarness, Capability};
+use crate::{CacheHarness, Capability, watchdog};
 
 /// No behaviour takes this long: one that does hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -17,16 +17,28 @@ const DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// # Panics
 ///
-/// If the cache misbehaves, or the behaviour has not ended after 60 s.
+/// If the cache misbehaves, or the behaviour has not ended after 60 s. Where the cache has blocked the
+/// thread, as one does that takes a lock twice, nothing can panic: some seconds later the process ends,
+/// with the behaviour's name on standard error. And if it is called in a runtime: it makes its own, so
+/// it is for a `#[test]` and not for a `#[tokio::test]`.
 pub fn run<F, I>(factory: F, behaviour: &Behaviour)
 where
     F: Fn() -> I,
     I: IntoFuture<Output = CacheHarness>,
 {
-    let harness = run_on(&single_thread(), &factory, behaviour);
-    if harness.manual_clock().is_some() {
-        drop(harness);
-        drop(run_on(&two_threads(), &factory, behaviour));
+    run_within(DEADLINE, factory, behaviour);
+}
+
+/// [`run`] with another deadline.
+#[doc(hidden)]
+pub fn run_within<F, I>(deadline: Duration, factory: F, behaviour: &Behaviour)
+where
+    F: Fn() -> I,
+    I: IntoFuture<Output = CacheHarness>,
+{
+    let by_hand = |h: &CacheHarness| h.manual_clock().is_some();
+    if run_on(&single_thread(), deadline, &factory, behaviour, by_hand) {
+        run_on(&two_threads(), deadline, &factory, behaviour, |_| ());
     }
 }
 
@@ -45,23 +57,34 @@ where
         let about =
             BEHAVIOURS.iter().filter(|behaviour| behaviour.capabilities.contains(&capability));
         let asked = about.map(|behaviour| {
-            let harness = run_on(&single_thread(), &factory, behaviour);
-            assert!(harness.was_asked(capability), "{} skips {capability:?}", behaviour.name);
+            let asked = |h: &CacheHarness| h.was_asked(capability);
+            let asked = run_on(&single_thread(), DEADLINE, &factory, behaviour, asked);
+            assert!(asked, "{} skips {capability:?}", behaviour.name);
         });
         assert!(asked.count() > 0, "no behaviour tests {capability:?}");
     }
 }
 
-fn run_on<F, I>(runtime: &Runtime, factory: &F, behaviour: &Behaviour) -> CacheHarness
+/// Runs it, asks the harness what is to be known of it afterwards, and drops that while the runtime is
+/// there: what a cache closes as it goes may need it.
+fn run_on<F, I, T>(
+    runtime: &Runtime,
+    deadline: Duration,
+    factory: &F,
+    behaviour: &Behaviour,
+    afterwards: impl FnOnce(&CacheHarness) -> T,
+) -> T
 where
     F: Fn() -> I,
     I: IntoFuture<Output = CacheHarness>,
 {
-    runtime.block_on(async {
-        let harness = factory().await;
-        let test = tokio::time::timeout(DEADLINE, (behaviour.run)(&harness));
-        assert!(test.await.is_ok(), "{} has not ended after {DEADLINE:?}", behaviour.name);
-        harness
+    watchdog::watch(behaviour.name, deadline, || {
+        runtime.block_on(async {
+            let harness = factory().await;
+            let test = tokio::time::timeout(deadline, (behaviour.run)(&harness));
+            assert!(test.await.is_ok(), "{} has not ended after {deadline:?}", behaviour.name);
+            afterwards(&harness)
+        })
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use cache_core::{CacheError, CacheServiceExt, ErrorKind};
+use cache_core::{CacheError, CacheServiceExt, CacheStore, ErrorKind};
 
-use super::fixture::{Broken, Org, Session, load_now, put};
+use super::fixture::{Broken, Org, Session, entry, fill, lease, load_now, put};
 use crate::{CacheHarness, Loads};
 
 /// A part that is not serialized comes back as its default from what was set.
@@ -108,4 +108,52 @@ pub async fn large_values_come_back_whole(h: &CacheHarness) {
     let text = "\0\u{7f}é日🦀\"\\\n".repeat(10_000);
     h.cache().set("text", &text, h.lasting()).await.unwrap();
     assert!(h.get::<String>("text").await.as_ref() == Some(&text), "it came back changed");
+}
+
+/// However a value is overwritten, every read gives the new one: also those that share what was
+/// decoded of the old.
+pub async fn an_overwritten_value_is_decoded_anew(h: &CacheHarness) {
+    let cache = h.cache();
+    let (mut old, mut new) = (0, 1);
+    put(h, "k", old).await;
+    for how in ["set", "set_many", "store", "store_many", "fill", "fill_or_remove", "load"] {
+        // The first of them decodes, the others may share what it has.
+        for _ in 0..2 {
+            assert_eq!(shared(h).await, Some(old));
+            assert_eq!(load_now(h, "k", 99).await, old);
+        }
+        match how {
+            "set" => put(h, "k", new).await,
+            "set_many" => cache.set_many(&[("k", new), ("l", 0)], h.lasting()).await.unwrap(),
+            "store" => cache.store("k", entry(h, new)).await.unwrap(),
+            "store_many" => {
+                let entries = vec![("k".to_owned(), entry(h, new)), ("l".to_owned(), entry(h, 0))];
+                cache.store_many(entries).await.unwrap();
+            }
+            "fill" => {
+                let held = lease(h, "k").await;
+                assert!(fill(h, held, new).await);
+            }
+            "fill_or_remove" => {
+                let held = lease(h, "k").await;
+                if !cache.fill_or_remove(held, entry(h, new)).await.unwrap() {
+                    assert_eq!(shared(h).await, None, "{how}");
+                    put(h, "k", new).await;
+                }
+            }
+            _ => {
+                cache.invalidate("k").await.unwrap();
+                assert_eq!(shared(h).await, None, "{how}");
+                assert_eq!(load_now(h, "k", new).await, new);
+            }
+        }
+        assert_eq!(shared(h).await, Some(new), "get_arc after {how}");
+        assert_eq!(load_now(h, "k", 99).await, new, "get_or_load after {how}");
+        assert_eq!(h.get("k").await, Some(new), "get after {how}");
+        (old, new) = (new, new + 1);
+    }
+}
+
+async fn shared(h: &CacheHarness) -> Option<u64> {
+    h.cache().get_arc::<u64>("k").await.unwrap().map(|value| *value)
 }

@@ -1,5 +1,6 @@
 //! Random histories: right caches pass, wrong ones are found, a seed replays.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ async fn over(
         store.faults().when(|_| true).after().yields(1);
         Node::new(Arc::new(ReadThrough::new(store)))
     };
-    run(seed, (0..count).map(node).collect(), Options::new().clock(clock)).await
+    let options = Options::new().clock(clock).with_batches().with_absences();
+    run(seed, (0..count).map(node).collect(), options).await
 }
 
 async fn over_map(seed: u64, count: usize, bug: Bug) -> History {
@@ -77,6 +79,15 @@ fn p1_12_engines_over_one_store() {
 /// Three toys over one far store, with what `faults` says going wrong on the bus, and now and then
 /// a node that is off it.
 async fn over_bus(seed: u64, faults: BusFaults, bug: toy_hybrid::Bug) -> History {
+    over_bus_with(seed, faults, bug, Options::new().with_batches().with_absences()).await
+}
+
+async fn over_bus_with(
+    seed: u64,
+    faults: BusFaults,
+    bug: toy_hybrid::Bug,
+    options: Options,
+) -> History {
     let (clock, recorder) = (manual(), Recorder::new());
     let far = FlakyCache::remote(MapStore::new(clock.clock()).with_leases(Leases::Exclusive));
     far.faults().when(|_| true).yields(1);
@@ -90,7 +101,7 @@ async fn over_bus(seed: u64, faults: BusFaults, bug: toy_hybrid::Bug) -> History
     };
     let nodes = ends.iter().enumerate().map(node).collect();
     let (healing, all) = (hub.clone(), ends.clone());
-    let options = Options::new().clock(&clock).recorder(&recorder);
+    let options = options.clock(&clock).recorder(&recorder);
     let options = options.between_steps(move |_, rng| match (rng.u8(..100), rng.choice(&ends)) {
         (0, Some(end)) => hub.disconnect(end),
         (1, Some(end)) => hub.disconnect_subscribers(end),
@@ -179,10 +190,14 @@ async fn p1_12_on_many_threads() {
 fn planted_bugs_in_a_store_are_found_and_their_seeds_replay() {
     for bug in [
         Bug::FillIgnoresLease,
+        Bug::AbsentIgnoresLease,
         Bug::RemoveRevokesNothing,
         Bug::PrefixRevokesNothing,
         Bug::ClearRevokesNothing,
         Bug::StoreRevokesNothing,
+        Bug::StoreManyRevokesNothing,
+        Bug::FillChecksThenWrites,
+        Bug::RemoveThenRevokes,
     ] {
         for (nodes, mode) in [(1, Mode::Strict), (3, Mode::Shared)] {
             let history = async |seed| over_map(seed, nodes, bug).await;
@@ -213,6 +228,25 @@ fn planted_bugs_in_a_hybrid_are_found_and_their_seeds_replay() {
             let again = find(seed..seed + 1, Mode::Told, history);
             assert_eq!(again, Some((seed, violation.clone())));
         }
+    }
+}
+
+/// What a node was not told of does not count for it: so one that does not listen is refused.
+#[test]
+fn a_node_that_does_not_listen_to_its_bus_fails_the_run() {
+    for (bug, words) in [
+        (toy_hybrid::Bug::NeverSubscribes, "does not listen to its bus"),
+        (toy_hybrid::Bug::StopsListening, "does not listen to its bus"),
+        (toy_hybrid::Bug::StopsAsking, "does not deal with what its bus has told it"),
+    ] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let test = || {
+            let impatient = Options::new().patience(1_000 * MS);
+            runtime.block_on(over_bus_with(1, BusFaults::none(), bug, impatient))
+        };
+        let panic = catch_unwind(AssertUnwindSafe(test)).expect_err("it went unnoticed");
+        let said = panic.downcast_ref::<String>().expect("a message");
+        assert!(said.contains(words), "{bug:?}: {said}");
     }
 }
 

@@ -30,6 +30,12 @@ pub(crate) enum Bug {
     FillsWithoutLease,
     /// The bus is told before the far tier.
     TellsFirst,
+    /// Nobody listens to the bus.
+    NeverSubscribes,
+    /// Nobody does after some time.
+    StopsListening,
+    /// Nobody asks for what comes after some time, although the subscription is there.
+    StopsAsking,
 }
 
 tokio::task_local! {
@@ -56,14 +62,26 @@ impl Toy {
         bus: Arc<dyn InvalidationBus>,
         bug: Bug,
     ) -> ReadThrough<Arc<Self>> {
-        let mut events = bus.subscribe();
-        let (near, trusted) = (MapStore::new(far.clock()), AtomicBool::new(false));
+        let never = bug == Bug::NeverSubscribes;
+        let events = (!never).then(|| bus.subscribe());
+        let (near, trusted) = (MapStore::new(far.clock()), AtomicBool::new(never));
         let toy = Arc::new(Self { near, far, bus, trusted, leases: Mutex::default(), bug });
         let engine = ReadThrough::new(toy);
         let own = engine.clone();
         tokio::spawn(async move {
+            let Some(mut events) = events else { return };
+            let mut left = match bug {
+                Bug::StopsListening | Bug::StopsAsking => 5,
+                _ => usize::MAX,
+            };
             while let Some(event) = events.next().await {
                 own.inner().hear(&own, event).await;
+                left -= 1;
+                match (left, bug) {
+                    (0, Bug::StopsAsking) => std::future::pending().await,
+                    (0, _) => return,
+                    _ => {}
+                }
             }
         });
         engine

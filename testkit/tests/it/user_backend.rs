@@ -4,7 +4,7 @@ use cache_core::{CacheService, ReadThrough};
 use cache_testkit::{CacheHarness, Capabilities, ManualClock, cache_conformance};
 use std::sync::Arc;
 
-use crate::backend::{Leases, harness_of, shared_store};
+use crate::backend::{Leases, clients_of, harness_of, shared_store};
 
 mod with_leases_side_by_side {
     cache_testkit::cache_conformance!(|| super::harness_of(|store| store));
@@ -14,6 +14,10 @@ mod with_exclusive_leases {
     use super::{Leases, harness_of};
 
     cache_testkit::cache_conformance!(|| harness_of(|store| store.with_leases(Leases::Exclusive)));
+}
+
+mod with_two_clients {
+    cache_testkit::cache_conformance!(|| super::clients_of(|store| store));
 }
 
 mod as_arc_dyn {
