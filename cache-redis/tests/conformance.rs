@@ -1,12 +1,13 @@
-//! P10: the contract of every cache, on a real server, reached in every way.
+//! P10: the contract of every cache, and that of every bus, on a real server, reached in every way.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use cache_redis::{RedisCacheService, RedisConfig};
+use cache_redis::{Connections, RedisBus, RedisCacheService, RedisConfig};
+use cache_testkit::bus_suite::BusHarness;
 use cache_testkit::servers::{RedisCluster, RedisSentinel, RedisServer};
 use cache_testkit::{CacheHarness, Capabilities, Capability};
 
@@ -26,8 +27,21 @@ async fn harness(config: RedisConfig) -> CacheHarness {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let namespace = format!("n{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let config = config.namespace(namespace).operation_timeout(PATIENT);
-    let cache = RedisCacheService::connect(config).await.unwrap();
-    CacheHarness::new(cache).capabilities(capabilities())
+    let cache = RedisCacheService::connect(config.clone()).await.unwrap();
+    let second = RedisCacheService::connect(config).await.unwrap();
+    CacheHarness::new(cache).second(second).capabilities(capabilities())
+}
+
+/// Two ends of a bus with a channel of their own, whose server is asked for nothing but what it is told.
+async fn bus_harness(config: RedisConfig) -> BusHarness {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let channel = format!("bus{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let config = config.invalidation_channel(channel).operation_timeout(PATIENT);
+    let config = config.heartbeat_timeout(PATIENT);
+    let first = Connections::connect(&config).await.unwrap();
+    let second = Connections::connect(&config).await.unwrap();
+    let bus = |connections: &Connections| Arc::new(RedisBus::new(connections.clone()).unwrap());
+    BusHarness::new(bus(&first), bus(&second)).shutdown(async move || first.shutdown().await)
 }
 
 /// The suite on the servers that `$start` starts, reached as their URL says, or as `$more` adds.
@@ -39,12 +53,12 @@ macro_rules! on {
             /// Shared by all behaviours; it ends with the process.
             static SERVERS: LazyLock<$servers> = LazyLock::new($start);
 
-            async fn harness() -> CacheHarness {
+            pub(super) fn config() -> RedisConfig {
                 let config = RedisConfig::from_url(&SERVERS.url()).unwrap();
                 $(let config = $more(config, &SERVERS);)?
-                super::harness(config).await
+                config
             }
-            cache_testkit::cache_conformance!(harness);
+            cache_testkit::cache_conformance!(async || super::harness(config()).await);
         }
     };
 }
@@ -58,6 +72,18 @@ mod on_redis {
     on!(cluster_of_three, RedisCluster, || RedisCluster::start(3));
     on!(sentinel, RedisSentinel, RedisSentinel::start);
     on!(tls, RedisServer, || RedisServer::builder().tls().start(), trusting);
+
+    mod bus_on_a_server {
+        use super::*;
+
+        cache_testkit::bus_conformance!(async || bus_harness(single_server::config()).await);
+    }
+
+    mod bus_on_a_cluster {
+        use super::*;
+
+        cache_testkit::bus_conformance!(async || bus_harness(cluster_of_three::config()).await);
+    }
 }
 
 /// The certificate is made for the test; nobody else knows who signed it.
