@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use cache_core::{CacheError, CacheServiceExt, ErrorKind};
 use cache_redis::RedisCacheService;
 use cache_testkit::servers::RedisServer;
-use cache_testkit::{FaultProxy, eventually_async};
+use cache_testkit::{FaultProxy, eventually_async, poll_once};
 use futures_util::future::join_all;
 use scenario::{BUDGET, LASTING, SLACK, config, connect, name};
+use tokio::time::timeout;
 
 const MANY: usize = 500;
 
@@ -245,4 +246,86 @@ async fn a_refused_batch_is_refused_to_whom_it_concerns() {
             _ => assert_eq!(read.unwrap(), Some(n)),
         }
     }
+}
+
+/// Waits without keeping the test's runtime from going on.
+async fn joined<T: Send + 'static>(thread: std::thread::JoinHandle<T>) -> T {
+    tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap()
+}
+
+fn another_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Far longer than a call may take.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
+/// What reads for many runs where the connections do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_stands_still_or_is_driven_no_more_holds_up_no_other() {
+    let server = RedisServer::start();
+    let config = config(&server.url()).connections(1);
+    let cache = RedisCacheService::connect(config).await.unwrap();
+    cache.set("k", &1, LASTING).await.unwrap();
+    let begin = |cache: RedisCacheService, then: Box<dyn FnOnce() + Send>| {
+        std::thread::spawn(move || {
+            let runtime = another_runtime();
+            runtime.block_on(async {
+                let mut reads: Vec<_> =
+                    (0..MANY).map(|_| Box::pin(async { cache.get::<usize>("k").await })).collect();
+                // On a slow machine the first may have their answers before the last has asked.
+                let waits =
+                    reads.iter_mut().filter_map(|read| poll_once(read).is_pending().then_some(()));
+                assert!(waits.count() > MANY / 4);
+                then();
+            });
+            runtime
+        })
+    };
+    let (begun, still) = tokio::sync::oneshot::channel();
+    let (go_on, over) = std::sync::mpsc::channel::<()>();
+    let stands_still = begin(
+        cache.clone(),
+        Box::new(move || {
+            begun.send(()).unwrap();
+            let _ = over.recv_timeout(STANDSTILL);
+        }),
+    );
+    still.await.unwrap();
+    let asked = Instant::now();
+    for read in join_all((0..100).map(|_| cache.get::<usize>("k"))).await {
+        assert_eq!(read.unwrap(), Some(1));
+    }
+    assert!(asked.elapsed() < STANDSTILL, "after {:?}", asked.elapsed());
+    drop(go_on);
+    joined(stands_still).await.shutdown_background();
+
+    let undriven = joined(begin(cache.clone(), Box::new(|| ()))).await;
+    let all = join_all((0..100).map(|_| cache.get::<usize>("k")));
+    for read in timeout(STANDSTILL, all).await.expect("nobody drives the other runtime") {
+        assert_eq!(read.unwrap(), Some(1));
+    }
+    undriven.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_over_connections_whose_runtime_stands_still_end_within_their_budget() {
+    let server = RedisServer::start();
+    let (connected, cache) = tokio::sync::oneshot::channel();
+    let (go_on, over) = std::sync::mpsc::channel::<()>();
+    let url = server.url();
+    let stands_still = std::thread::spawn(move || {
+        another_runtime().block_on(async {
+            connected.send(connect(&url).await).unwrap();
+            let _ = over.recv_timeout(STANDSTILL * 5);
+        });
+    });
+    let cache = cache.await.unwrap();
+    let asked = Instant::now();
+    for read in join_all((0..100).map(|_| cache.get::<usize>("k"))).await {
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert!(asked.elapsed() < STANDSTILL, "after {:?}", asked.elapsed());
+    drop(go_on);
+    joined(stands_still).await;
 }

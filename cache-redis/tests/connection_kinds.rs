@@ -3,20 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "figures, for whoever asks with --nocapture")]
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cache_core::{BusEvent, CacheError, ErrorKind, InvalidationBus};
-use cache_redis::{Call, Connections, Lane, RedisBus, RedisConfig, Retry, Script, slot};
+use cache_core::{CacheError, ErrorKind};
+use cache_redis::{Call, Connections, Lane, RedisConfig, Retry, Script, slot};
 use cache_testkit::eventually;
-use cache_testkit::servers::{FaultProxy, RedisCluster, RedisSentinel, RedisServer, Reply};
-use futures_util::StreamExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use cache_testkit::servers::{RedisCluster, RedisSentinel, RedisServer, Reply};
 
 const SMALL: Call = Call::new(Lane::Small);
 const AGAIN: Call = SMALL.retry(Retry::Once);
@@ -351,49 +345,4 @@ async fn a_default_ttl_with_which_nothing_would_be_stored_is_refused() {
         assert!(error.to_string().contains("default_ttl is"), "{error}");
     }
     assert!(Connections::connect_degraded(&config.default_ttl(Duration::from_millis(1))).is_ok());
-}
-
-/// A sentinel that names `port` to whoever asks.
-async fn sentinel_that_names(port: u16) -> (SocketAddr, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (addr, mut serving) = (listener.local_addr().unwrap(), JoinSet::new());
-    let primary = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.to_string().len());
-    serving.spawn(async move {
-        let mut clients = JoinSet::new();
-        loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let primary = primary.clone();
-            clients.spawn(async move {
-                let mut asked = vec![0; 1024];
-                while let Ok(bytes @ 1..) = client.read(&mut asked).await {
-                    let asked = String::from_utf8_lossy(&asked[..bytes]).into_owned();
-                    let answers =
-                        [("PING", "+PONG\r\n"), ("SETNAME", "+OK\r\n"), ("GET-MASTER", &primary)];
-                    let said = answers.into_iter().filter(|(question, _)| asked.contains(question));
-                    let said: String = said.map(|(_, answer)| answer).collect();
-                    client.write_all(said.as_bytes()).await.unwrap();
-                }
-            });
-        }
-    });
-    (addr, serving)
-}
-
-/// It may be left over, or cut off with a primary that is gone, and be the quickest to answer.
-#[tokio::test(flavor = "multi_thread")]
-async fn p5_10_a_quick_sentinel_that_is_wrong_keeps_nobody_from_the_primary() {
-    let servers = RedisSentinel::start();
-    let right = FaultProxy::start(&servers.sentinels()[0].addr().to_string());
-    right.latency(Duration::from_millis(10));
-    for wrong in [1, servers.replica().port()] {
-        let (quick, _serving) = sentinel_that_names(wrong).await;
-        let url =
-            format!("redis-sentinel://{quick}?sentinelServiceName=main&node={}", right.addr());
-        let connections = connect(&url).await;
-        set(&connections, "key", "1").await.unwrap();
-        let bus = RedisBus::new(connections).unwrap();
-        let mut events = bus.subscribe();
-        let first = timeout(Duration::from_secs(5), events.next()).await.expect("it subscribes");
-        assert_eq!(first, Some(BusEvent::Connected));
-    }
 }

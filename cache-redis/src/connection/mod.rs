@@ -17,6 +17,7 @@ mod call;
 mod cluster;
 mod dial;
 mod exchange;
+mod found;
 mod gather;
 mod handle;
 mod health;
@@ -47,6 +48,7 @@ pub(crate) use self::call::Generation;
 use self::call::Request;
 pub use self::call::{Call, Lane, Retry, Sent};
 use self::dial::Dialer;
+use self::found::Found;
 use self::health::Health;
 pub use self::health::{ConnectionState, ConnectionStats};
 use self::link::Phase;
@@ -104,9 +106,10 @@ impl Connections {
     /// [`Config`](ErrorKind::Config) for settings out of range, and outside a tokio runtime.
     pub fn connect_degraded(config: &RedisConfig) -> Result<Self, CacheError> {
         config.check()?;
-        if runtime::Handle::try_current().is_err() {
-            return Err(CacheError::new(ErrorKind::Config, "connecting needs a tokio runtime"));
-        }
+        let runtime = runtime::Handle::try_current().map_err(|error| {
+            CacheError::new(ErrorKind::Config, "connecting needs a tokio runtime")
+                .with_source(error)
+        })?;
         let user_timeout = config.heartbeat_interval + config.heartbeat_timeout * 2;
         let tls = config.tls.then(|| tls::connector(config.ca_certificate.as_ref())).transpose()?;
         let cluster = match &config.topology {
@@ -120,6 +123,8 @@ impl Connections {
             health: Health::new(config.address()),
             clock: ServerClock::new(config.clock.clone()),
             config: config.clone(),
+            primary: Found::default(),
+            runtime,
         });
         let pool = Pool::start(&shared);
         Ok(Self(Arc::new(Inner { shared, pool })))
@@ -373,6 +378,17 @@ impl Connections {
     /// Whether both are the same connections, and not only to the same server.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The runtime of the connections: what serves callers of any runtime runs there, as one that they
+    /// call from may stand still, or be driven no more.
+    pub(crate) fn runtime(&self) -> &runtime::Handle {
+        &self.0.shared.runtime
+    }
+
+    /// Whether the caller is on that runtime: if it stands still, so does the caller.
+    pub(crate) fn are_here(&self) -> bool {
+        runtime::Handle::try_current().is_ok_and(|here| here.id() == self.runtime().id())
     }
 
     /// Where subscriptions come from; outlives no task of these connections' by itself.

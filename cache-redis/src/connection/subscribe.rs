@@ -15,6 +15,7 @@
 //!    primary will do.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use redis::{Pipeline, Value, cmd};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::dial::Opened;
+use super::found::ANOTHER;
 use super::heartbeat::Role;
 use super::supervise::Shared;
 use super::{cluster, sentinel};
@@ -216,12 +218,18 @@ impl Feed {
         answered: impl Fn(Timestamp),
     ) -> CacheError {
         let config = &self.shared.config;
+        let address = subscribed.address.clone();
+        let mut elsewhere = pin!(self.shared.primary.elsewhere(&address, Instant::now()));
         loop {
             answered(subscribed.asked.by_the_clock);
             let next = subscribed.asked.at + config.heartbeat_interval;
             tokio::select! {
                 () = &mut subscribed.opened.driver => {
                     return unavailable(&subscribed.address, "the server hung up");
+                }
+                // Others publish there.
+                () = &mut elsewhere, if subscribed.proof == Proof::Role(Role::Primary) => {
+                    return unavailable(&address, ANOTHER);
                 }
                 () = sleep_until(next) => {}
             }

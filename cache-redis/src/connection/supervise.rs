@@ -6,6 +6,7 @@
 //! 2. A connection is published after it has answered; it is withdrawn before the next attempt.
 //! 3. The task owns what moves the connection's bytes, so ending the task ends the connection.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,11 +14,13 @@ use std::time::Duration;
 use cache_core::{CacheError, ErrorKind};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use tokio::runtime;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::asking::Asking;
 use super::backoff::Backoff;
 use super::dial::{Dialer, Opened};
+use super::found::{ANOTHER, Found};
 use super::handle::Handle;
 use super::health::{ConnectionState, Health};
 use super::heartbeat::{Lost, Role, beat};
@@ -35,6 +38,9 @@ pub(crate) struct Shared {
     pub(crate) health: Health,
     pub(crate) clock: ServerClock,
     pub(crate) links: Vec<Arc<Link>>,
+    pub(crate) primary: Found,
+    /// On which the links' tasks run.
+    pub(crate) runtime: runtime::Handle,
 }
 
 enum Open {
@@ -103,7 +109,17 @@ impl Shared {
 
     /// The server at `address` is the primary, and whatever leads elsewhere leads to a former one.
     pub(crate) fn promoted(&self, address: &str) {
+        self.primary.set(address);
         self.links.iter().for_each(|link| link.leave(Duration::ZERO, |led| led != address));
+    }
+
+    /// The server at `address` is what sentinels name as the primary to this link: what leads elsewhere leads
+    /// to a former one, which may not have been told so yet.
+    fn named(&self, address: &str) {
+        if let Topology::Sentinel { .. } = self.config.topology {
+            let least = self.primary.set(address);
+            self.links.iter().for_each(|link| link.leave(least, |led| led != address));
+        }
     }
 
     fn cluster_handle(&self, connection: &ClusterConnection) -> Handle {
@@ -169,6 +185,8 @@ impl Shared {
             Open::Node { opened, role, endpoint } => {
                 self.health.opened();
                 let handle = Handle::Node(opened.connection.clone());
+                // First: what is done over this one comes after what is done over the others.
+                self.named(&endpoint.to_string());
                 let generation = link.publish(handle, &endpoint.to_string());
                 drop(turn);
                 let lost = self.watch_node(link, opened, role, &endpoint, generation).await;
@@ -202,9 +220,13 @@ impl Shared {
         generation: u64,
     ) -> Lost {
         let Opened { mut connection, progress, mut driver } = opened;
-        let address = endpoint.to_string();
+        let (address, born) = (endpoint.to_string(), Instant::now());
+        let mut elsewhere = pin!(self.primary.elsewhere(&address, born));
         loop {
             tokio::select! {
+                () = &mut elsewhere => {
+                    return Lost::Broken(unavailable(&address, ANOTHER));
+                }
                 () = &mut driver => {
                     return Lost::Broken(unavailable(&address, "the server hung up"));
                 }

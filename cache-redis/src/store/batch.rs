@@ -7,11 +7,13 @@
 //!
 //! Rules:
 //!
-//! 1. A batch runs in a task of its own: a caller that goes away takes nothing from the others.
+//! 1. A batch runs in a task of its own, on the runtime of the connections: a caller that goes away takes
+//!    nothing from the others, nor does its runtime if that stands still.
 //! 2. As many batches are under way as there are connections for small commands.
 //! 3. What is queued is read after it was queued, so a batch is as fresh as a GET.
 //! 4. Each caller has an answer within its own budget. One timer per batch sees to it, set to the
-//!    one who has waited longest, queued or under way.
+//!    one who has waited longest, queued or under way. Callers on another runtime have one of their own
+//!    besides, as the batch's may stand still without them.
 //! 5. If the task goes, with its runtime, each of its callers reads for itself.
 //! 6. A caller that finds no answers leaves its waker under the lock under which those who wait are
 //!    woken, once the answers are there: nobody is forgotten.
@@ -27,7 +29,7 @@ use std::time::Duration;
 use cache_core::Clock;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::READ;
 use super::reading::MGET;
@@ -91,6 +93,16 @@ impl Batches {
     /// Has the key read in the next batch, within the connections' budget: `None` if nobody does
     /// any more.
     pub(super) async fn read(&self, connections: &Connections, name: Name<'_>) -> Option<Reply> {
+        if connections.are_here() {
+            return self.seated(connections, name).await;
+        }
+        let budget = connections.config().operation_timeout;
+        // Apart, as it is rare and would make every read as large.
+        let seated = Box::pin(timeout(budget, self.seated(connections, name)));
+        seated.await.unwrap_or_else(|_| Some(Err(connections.timed_out(budget))))
+    }
+
+    async fn seated(&self, connections: &Connections, name: Name<'_>) -> Option<Reply> {
         let mut ticket = None;
         let answer = poll_fn(|cx| match &ticket {
             None => {
@@ -123,7 +135,7 @@ impl Batches {
             let run = Run { queue: Arc::clone(queue), batch: None, over: false };
             // It ends by itself, when nothing waits and its calls are over, which their budget
             // bounds.
-            drop(tokio::spawn(run.serve(connections.clone())));
+            drop(connections.runtime().spawn(run.serve(connections.clone())));
         }
         ticket
     }

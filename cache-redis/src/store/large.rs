@@ -9,7 +9,8 @@
 //!
 //! Rules:
 //!
-//! 1. One task at a time asks, for some keys: a server that hangs is asked no more than that.
+//! 1. One task at a time asks, for some keys: a server that hangs is asked no more than that. If it goes
+//!    before its end, with its runtime, another may ask.
 //! 2. It asks over a connection that carries no values.
 
 use std::collections::HashSet;
@@ -90,29 +91,9 @@ impl LargeValues {
         if begin {
             // It ends by itself, when nothing waits and its calls are over, which their budget
             // bounds.
-            drop(tokio::spawn(Arc::clone(self).learn(connections.clone(), keys.clone())));
-        }
-    }
-
-    async fn learn(self: Arc<Self>, connections: Connections, keys: Keyspace) {
-        while let Some(unread) = self.next() {
-            let name = |at: usize| keys.key(&unread[at]);
-            for chunk in chunks(unread.len(), CHUNK, connections.is_cluster(), name) {
-                let mut pipeline = Pipeline::with_capacity(chunk.len());
-                for &at in &chunk {
-                    pipeline.cmd("STRLEN").arg(name(at));
-                }
-                let Ok(sizes) = connections.pipeline(Call::new(Lane::Scan), &pipeline).await else {
-                    // Whoever reads them next in vain asks again.
-                    break;
-                };
-                for (at, size) in chunk.into_iter().zip(sizes) {
-                    // Not for a list or a hash, nor for a user who may not ask.
-                    if let Value::Int(bytes) = size {
-                        self.saw(&unread[at], usize::try_from(bytes).unwrap_or(0));
-                    }
-                }
-            }
+            let learn = Asking { large: Arc::clone(self), over: false }
+                .learn(connections.clone(), keys.clone());
+            drop(connections.runtime().spawn(learn));
         }
     }
 
@@ -131,9 +112,62 @@ impl LargeValues {
     }
 }
 
+/// The right to ask.
+struct Asking {
+    large: Arc<LargeValues>,
+    /// Given back already: another may have it.
+    over: bool,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.over {
+            self.large.unread.lock().asked = false;
+        }
+    }
+}
+
+impl Asking {
+    async fn learn(mut self, connections: Connections, keys: Keyspace) {
+        while let Some(unread) = self.large.next() {
+            let name = |at: usize| keys.key(&unread[at]);
+            for chunk in chunks(unread.len(), CHUNK, connections.is_cluster(), name) {
+                let mut pipeline = Pipeline::with_capacity(chunk.len());
+                for &at in &chunk {
+                    pipeline.cmd("STRLEN").arg(name(at));
+                }
+                let Ok(sizes) = connections.pipeline(Call::new(Lane::Scan), &pipeline).await else {
+                    // Whoever reads them next in vain asks again.
+                    break;
+                };
+                for (at, size) in chunk.into_iter().zip(sizes) {
+                    // Not for a list or a hash, nor for a user who may not ask.
+                    if let Value::Int(bytes) = size {
+                        self.large.saw(&unread[at], usize::try_from(bytes).unwrap_or(0));
+                    }
+                }
+            }
+        }
+        self.over = true;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_and_goes_leaves_it_to_another() {
+        let large = Arc::new(LargeValues::default());
+        let asking = || Asking { large: Arc::clone(&large), over: false };
+        large.unread.lock().asked = true;
+        drop(asking());
+        assert!(!large.unread.lock().asked);
+        // One that has come to its end takes nothing from the next.
+        large.unread.lock().asked = true;
+        drop(Asking { large: Arc::clone(&large), over: true });
+        assert!(large.unread.lock().asked);
+    }
 
     #[test]
     fn the_last_read_counts() {
