@@ -78,6 +78,24 @@ async fn p2_the_loss_of_any_message_is_noticed_within_the_bound() {
     hears_nothing(&mut b, "once it is noticed").await;
 }
 
+/// A server that does not know the script yet is told before it has written, and again with the write.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_the_loss_of_what_is_told_again_with_a_script_is_noticed() {
+    let server = RedisServer::start();
+    let sieve = Sieve::start(&server.url());
+    let a = Node::with(beating(&server.url())).await;
+    let mut b = Node::with(beating(&sieve.url())).await;
+    let mut first = true;
+    sieve.keep(move |message| !is_about(message, "k") || std::mem::take(&mut first));
+    let store = RedisStore::new(a.connections.clone());
+    server.command(&["SCRIPT", "FLUSH"]);
+    let entry = Entry::encode(&1_u64, &Policy::ttl(BOUND * 100)).unwrap();
+    store.store_and_tell("k", entry, &a.bus).await.unwrap();
+    assert_eq!(b.hears().await, removed("k"));
+    notices_a_loss(&mut b, "the one with the write").await;
+    hears_nothing(&mut b, "once it is noticed").await;
+}
+
 /// Marks get lost as well as anything else.
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_of_a_bus_that_loses_every_tenth_message_each_loss_is_noticed() {

@@ -64,12 +64,14 @@ impl RedisStore {
         bus: &RedisBus,
     ) -> Result<(), CacheError> {
         let put = self.put(key, entry)?;
-        let announcements = bus.announcements(what)?;
+        let mut announcements = bus.announcements(what)?;
         let (call, started) = (how(put.len()), Instant::now());
         let write = self.in_time(from_ref(&put), call);
         let mut replies = self.together(call, [write.by_hash()], &announcements).await?;
         if replies.first().is_some_and(is_unknown_script) {
-            // They have been told too early, and are told again.
+            // They have been told too early, and are told again: under another number, as whoever has heard
+            // the first would not miss this one.
+            announcements = bus.announcements(what)?;
             let call = self.rest(call, started);
             replies = self.together(call, [write.by_source()], &announcements).await?;
         }
