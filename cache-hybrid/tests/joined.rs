@@ -17,6 +17,7 @@ use cache_testkit::{Gate, eventually, let_others_run, poll_once};
 use fleet::{Fleet, TTL};
 use futures_util::future::join_all;
 use shared::SharedStore;
+use tokio::task::JoinHandle;
 
 /// Nobody tells of removals then, so a load from before one is joined as little as the near tier is served.
 #[tokio::test]
@@ -35,30 +36,29 @@ async fn p2_03_a_load_from_before_a_removal_is_not_joined_while_the_bus_is_lost(
             let load = move || async move { Ok::<_, Infallible>(value) };
             b.get_or_load("k", TTL, load)
         };
-        let begin = async |value: u64, gate: &Gate| {
-            let (cache, load) = (b.clone(), gate.loader(value));
-            let loading = async move { *cache.get_or_load("k", TTL, load).await.unwrap() };
-            let loading = tokio::spawn(loading);
+        let begin = async |old: &mut Vec<JoinHandle<u64>>, gate: &Gate| {
+            let (cache, load) = (b.clone(), gate.loader(old.len() as u64 + 1));
+            old.push(tokio::spawn(
+                async move { *cache.get_or_load("k", TTL, load).await.unwrap() },
+            ));
             gate.reached().await;
-            loading
         };
         b.tiers().ready().await;
         let gates = [(); 3].map(|()| Gate::new());
-        let mut old = vec![begin(1, &gates[0]).await];
+        let mut old = Vec::new();
+        begin(&mut old, &gates[0]).await;
         fleet.hub.disconnect_subscribers(&end);
         eventually(|| b.tiers().tier_stats().bus_losses == 1).await;
         let_others_run().await;
         a.cache.invalidate("k").await.unwrap();
         // From before the loss: never again.
-        old.push(begin(2, &gates[1]).await);
+        begin(&mut old, &gates[1]).await;
         // From before a removal that came when the bus was lost already: a second later no more.
         a.cache.invalidate("k").await.unwrap();
-        for (value, gate) in [(3, &gates[2])] {
-            fleet.clock.advance(Duration::from_secs(1));
-            let_others_run().await;
-            old.push(begin(value, gate).await);
-            a.cache.invalidate("k").await.unwrap();
-        }
+        fleet.clock.advance(Duration::from_secs(1));
+        let_others_run().await;
+        begin(&mut old, &gates[2]).await;
+        a.cache.invalidate("k").await.unwrap();
         fleet.clock.advance(Duration::from_secs(1));
         let_others_run().await;
         assert_eq!(*load(4).await.unwrap(), 4);
@@ -74,7 +74,7 @@ async fn p2_03_a_load_from_before_a_removal_is_not_joined_while_the_bus_is_lost(
 /// Where nothing is removed, those who come while the bus is lost load nothing: they find the lease.
 #[tokio::test]
 async fn p3_while_the_bus_is_lost_a_load_is_one_all_the_same() {
-    let fleet = Fleet::over(|quick| SharedStore::new(&quick.clock(), &Arc::default()));
+    let fleet = Fleet::over(|quick| SharedStore::new(quick.clock(), &Arc::default()));
     let b = fleet.node().await;
     let gate = Gate::new();
     let first = b.begin_load("k", TTL.into(), 1, &gate).await;
@@ -96,7 +96,7 @@ async fn p3_while_the_bus_is_lost_a_load_is_one_all_the_same() {
     eventually(|| {
         // They look again by their own timer as well.
         fleet.clock.advance(Duration::from_millis(100));
-        later.iter().all(|load| load.is_finished())
+        later.iter().all(JoinHandle::is_finished)
     })
     .await;
     for load in later {

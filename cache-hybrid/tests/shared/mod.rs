@@ -1,4 +1,5 @@
 //! A far tier as several nodes share one: it grants one lease at a time, as Redis does.
+#![allow(dead_code, reason = "each test file takes what it needs")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
