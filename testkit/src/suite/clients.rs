@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use cache_core::{CacheServiceExt, CacheStore, LeaseOutcome, Policy};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::fixture::{
     begin_load, entry, fetch, fill, lease, lease_by, load_now, loaded, number, put,
@@ -96,7 +97,9 @@ pub async fn leases_are_those_of_the_server(h: &CacheHarness) {
 pub async fn p3_08_two_clients_one_load(h: &CacheHarness) {
     let exclusive = h.can(Capability::ExclusiveLeases);
     let Some(second) = h.second_client() else { return };
-    if !exclusive {
+    // On several threads a clock that is moved here is far ahead before the other has had its turn.
+    let threads = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
+    if !exclusive || (threads && h.manual_clock().is_some()) {
         return;
     }
     let (gate, loads) = (Gate::new(), Loads::new());
