@@ -4,17 +4,23 @@
 
 mod redis_common;
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 
 use cache_testkit::concurrency_suite::LockHarness;
 use cache_testkit::{RedisCluster, RedisServer};
 
-/// A service of its own, with keys of its own on a server that all behaviours share.
+/// A service of its own, with keys of its own on a server that all behaviours share; and others like it,
+/// as other processes have them.
 async fn harness(url: &str) -> LockHarness {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let prefix = format!("{}:", NUMBER.fetch_add(1, Relaxed));
-    LockHarness::new(redis_common::patient(url).await).with_key_prefix(prefix)
+    let url: Arc<str> = url.into();
+    let connect = move || {
+        let url = Arc::clone(&url);
+        async move { redis_common::patient(&url).await }
+    };
+    LockHarness::new(connect().await).with_key_prefix(prefix).with_another(connect)
 }
 
 mod one_server {

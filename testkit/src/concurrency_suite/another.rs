@@ -44,11 +44,12 @@ pub async fn p4_06_two_clients_exclude_each_other(h: LockHarness) {
     assert_eq!(counter.load(SeqCst), 40);
 }
 
-/// The first of each wait in one line, in the order of arrival, and the releaser of neither overtakes.
+/// Two clients wait for a third in one line, in the order of arrival. One task of each: a client may have its
+/// own wait for each other before they join the line.
 pub async fn p4_08_two_clients_wait_in_one_line(h: LockHarness) {
-    let Some(other) = h.another().await else { return };
+    let (Some(other), Some(third)) = (h.another().await, h.another().await) else { return };
     for (round, (holds, first, second)) in
-        [(&h, &other, &h), (&h, &h, &other), (&other, &h, &other)].into_iter().enumerate()
+        [(&h, &other, &third), (&other, &third, &h), (&third, &h, &other)].into_iter().enumerate()
     {
         let key = h.key(&format!("one line {round}"));
         let guard = holds.hold(&key).await;
