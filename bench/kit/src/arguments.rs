@@ -182,6 +182,9 @@ impl Arguments {
             taskset.args(parts);
         }
         let ran = taskset.status().map(|status| status.success());
-        assert!(matches!(ran, Ok(true)), "the run on one core, with taskset of util-linux: {ran:?}");
+        assert!(
+            matches!(ran, Ok(true)),
+            "the run on one core, with taskset of util-linux: {ran:?}"
+        );
     }
 }
