@@ -62,7 +62,7 @@ found! {
     folded_keys_are_found: FoldsKeys in harness,
         keys_are_taken_literally, "taken for another key";
     a_client_with_a_line_of_its_own_is_found: Barging in between_two,
-        p4_08_two_clients_wait_in_one_line, "round 0";
+        p4_08_two_clients_wait_in_one_line, "round";
     a_client_with_tokens_of_its_own_is_found: LowerToken in between_two,
         tokens_increase_from_client_to_client, "round 1";
     a_client_that_takes_no_lock_away_is_found: ForcesNothing in between_two,
