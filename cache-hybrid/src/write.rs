@@ -121,12 +121,21 @@ impl Inner {
         let until = self.clock.now() + self.write_budget();
         let begun = self.near_remove(&what).await;
         let mut leases = Vec::with_capacity(entries.len());
-        for (key, _) in &entries {
-            leases.push(self.near_lease(key, self.write_lease()).await);
+        if self.far.is_some() {
+            for (key, _) in &entries {
+                leases.push(self.near_lease(key, self.write_lease()).await);
+            }
         }
+        let mut leases = leases.into_iter();
         let written = self.write_far_many(entries.clone(), &what, until).await;
         let mut ended = Ok(());
-        for ((key, entry), lease) in entries.into_iter().zip(leases) {
+        for (key, entry) in entries {
+            // Leases may be of several keys: what is kept of one revokes some of the others of this call. Those
+            // are read from the far tier again; without one nothing is between the steps of a key.
+            let lease = match &self.far {
+                Some(_) => leases.next().flatten(),
+                None => self.near_lease(&key, self.write_lease()).await,
+            };
             let what = Selector::key(key);
             ended = self.end_write(lease, entry, &what, written.is_ok()).await.and(ended);
         }
