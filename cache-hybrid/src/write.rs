@@ -29,6 +29,9 @@
 //! operations that overlap the last one to end leaves the key absent; a value stays only where the
 //! far tier was written by nobody else meanwhile, and so has the same.
 //!
+//! *Without a far tier* there is nothing that the near one could be older than: of many keys each has its
+//! lease when it is its turn, and of operations that overlap one comes last.
+//!
 //! *Other nodes* hear of it after D2 or W3, and then revoke and purge. What they read before is
 //! revoked or purged; what they read later is the new state. Loads in flight are detached after
 //! that, here and there.

@@ -2,28 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use cache_core::{CacheStore, Entry, ErrorKind, Selector, Timestamp};
+mod entries;
+
+use cache_core::{CacheStore, ErrorKind, Selector};
 use cache_quick::QuickStore;
-
-const MIB: u64 = 1024 * 1024;
-
-fn key(id: u64) -> String {
-    format!("k:{id}")
-}
-
-/// An entry that lives for ever, of so many bytes.
-fn entry(bytes: usize) -> Entry {
-    Entry::restore(Some(vec![b' '; bytes]), Timestamp::MAX, Timestamp::MAX)
-}
-
-/// What is really held, in entries and in bytes of key and value.
-fn held(store: &QuickStore, keys: u64) -> (u64, u64) {
-    let found = (0..keys).filter_map(|id| store.peek(&key(id)).map(|entry| (key(id), entry)));
-    found.fold((0, 0), |(entries, bytes), (key, entry)| {
-        let value = entry.bytes().map_or(0, <[u8]>::len);
-        (entries + 1, bytes + (key.len() + value) as u64)
-    })
-}
+use entries::{MIB, entry, held, key};
 
 #[tokio::test]
 async fn no_more_entries_are_held_than_the_bound_says_whatever_it_divides_by() {

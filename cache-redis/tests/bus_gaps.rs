@@ -244,6 +244,7 @@ async fn an_idle_sender_says_nothing() {
     // Real time: until what it has to say is said, which is three marks.
     tokio::time::sleep(BOUND * 2).await;
     assert_eq!(server.commandstats()["publish"], 1 + 3);
+    // Real time: in which another would be said, if it went on.
     tokio::time::sleep(BOUND).await;
     assert_eq!(server.commandstats()["publish"], 1 + 3);
     assert_eq!((a.bus.stats().published, a.bus.stats().own), (1, 1));

@@ -109,17 +109,19 @@ fn p1_02_key_overwritten_while_loading_every_interleaving() {
     });
 }
 
+/// Two that load one key and one that loads another.
+fn loaders(cache: &Arc<Cache>) -> [thread::JoinHandle<u64>; 3] {
+    [0, 1, 0].map(|key| {
+        let cache = Arc::clone(cache);
+        thread::spawn(move || cache.load(key))
+    })
+}
+
 #[test]
 fn p1_04_cleared_while_loading() {
     randomly(|| {
         let cache = Cache::new();
-        let loaders: Vec<_> = [0, 1, 0]
-            .into_iter()
-            .map(|key| {
-                let cache = Arc::clone(&cache);
-                thread::spawn(move || cache.load(key))
-            })
-            .collect();
+        let loaders = loaders(&cache);
         let version = cache.change_and_clear();
         (0..2).for_each(|key| cache.assert_not_older(key, version));
         for loader in loaders {
@@ -133,13 +135,7 @@ fn p1_04_cleared_while_loading() {
 fn p1_03_prefix_removed_while_loading() {
     randomly(|| {
         let cache = Cache::new();
-        let loaders: Vec<_> = [0, 1, 0]
-            .into_iter()
-            .map(|key| {
-                let cache = Arc::clone(&cache);
-                thread::spawn(move || cache.load(key))
-            })
-            .collect();
+        let loaders = loaders(&cache);
         let version = cache.change_and_remove_prefix(0);
         cache.assert_not_older(0, version);
         for loader in loaders {
